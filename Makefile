@@ -1,0 +1,39 @@
+# Everything runs in .venv, made by the first target that needs it.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test lint report benchmark clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+
+install: .venv/installed ## make .venv and install the package (about two minutes)
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+train: install ## train the default: PSU on handwritten digits, seconds, nothing to download
+	$(BIN)/python train.py
+
+test: install ## run all tests
+	$(BIN)/python -m pytest
+
+lint: install ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+report: install ## compare the recorded runs: table and learning curves in runs/report
+	$(BIN)/python scripts/report.py
+
+benchmark: install ## time every neuron against the step-by-step LIF on this machine
+	$(BIN)/python scripts/benchmark.py neurons
+
+clean: ## remove .venv and caches (runs and results stay)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,168 @@
+"""Measure this machine: ratios side by side in one run, never a single figure alone.
+
+    python scripts/benchmark.py neurons    every neuron against the step-by-step LIF, over T and N
+    python scripts/benchmark.py data       loaders with their data set's own augmentation, samples/s of one process
+
+Each prints a table and writes results/benchmarks/<name>_<device>.csv with all conditions (--out: another folder).
+"""
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from snnrepro.errors import UserError, did_you_mean
+from snnrepro.ledger.record import git_state, versions
+from snnrepro.ledger.tables import amount, show
+
+Row = dict[str, Any]
+
+
+def conditions(device: Any) -> Row:
+    """What every row carries, so that it can be read alone."""
+    import torch
+
+    from snnrepro.training.session import cpu_name
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    git = git_state()
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "torch": versions()["torch"],
+        "commit": f"{git['commit']}{'-dirty' if git['dirty'] else ''}",
+    }
+
+
+def neurons(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Forward and forward+backward of each neuron at [T, N] against the LIF loop, fp32, checked before timed."""
+    import torch
+    from hydra.utils import instantiate
+
+    from snnrepro.config.check import options
+    from snnrepro.config.compose import compose_job
+    from snnrepro.metrics.speed import neuron_against_loop
+
+    device = torch.device(arguments.device)
+    chosen = arguments.neurons or options("neuron")
+    for name in chosen:
+        if name not in options("neuron"):
+            raise UserError(f"unknown neuron {name!r}{did_you_mean(name, options('neuron'))}")
+    factories = {name: instantiate(compose_job([f"neuron={name}"]).config.neuron, _convert_="all") for name in chosen}
+    for steps in arguments.steps:
+        for size in arguments.sizes:
+            for name, factory in factories.items():
+                neuron = factory(num_steps=steps, num_features=size).to(device)
+                seconds = neuron_against_loop(neuron, (steps, 1, size), device, arguments.repeats)
+                row = {"neuron": name, "kernel": neuron.kernel, "T": steps, "N": size, "dtype": "float32"}
+                for kind in ("forward", "forward_backward"):
+                    # An empty dict: the equality check failed, and no time is reported.
+                    own, loop = seconds.get(f"neuron_{kind}"), seconds.get(f"lif_{kind}")
+                    row |= {f"{kind}_s": own, f"lif_loop_{kind}_s": loop}
+                    row[f"{kind}_vs_lif_loop"] = loop / own if own and loop else None
+                yield row | {"repeats": arguments.repeats, "checked": bool(seconds)} | conditions(device)
+
+
+def data(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Batches of the training loader in this process, with the data set's augmentation, up to the device's part."""
+    import torch
+    from hydra.utils import instantiate
+
+    from snnrepro.config.compose import compose_job
+
+    torch.set_num_threads(1)
+    for name in arguments.datasets:
+        config = compose_job([f"dataset={name}", "dataset.num_workers=0"]).config
+        module = instantiate(config.dataset, _convert_="all")(
+            data_dir=arguments.data_dir or config.paths.data_dir,
+            cache_dir=config.paths.cache_dir,
+            protocol="paper",
+            seed=0,
+            augmentation=instantiate(config.augmentation, _convert_="all")(),
+        )
+        module.setup()
+        rates = []
+        for repeat in range(arguments.repeats):
+            samples, start = 0, time.perf_counter()
+            loader = module.train_dataloader()
+            loader.sampler.set_epoch(repeat)
+            for x, y in loader:
+                x, _ = module.prepare(x, y, training=True)
+                samples += x.shape[1]
+                if time.perf_counter() - start > 3:
+                    break
+            rates.append(samples / (time.perf_counter() - start))
+        rates.sort()
+        yield {
+            "dataset": name,
+            "augmentation": module.augmentation.describe(),
+            "samples_per_second": rates[len(rates) // 2],
+            "slowest": rates[0],
+            "fastest": rates[-1],
+            "batch_size": module.batch_size,
+            "processes": 1,
+        } | conditions(torch.device("cpu"))
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {"neurons": neurons, "data": data}
+SHOWN = {
+    "neurons": ["neuron", "kernel", "T", "N", "forward_vs_lif_loop", "forward_backward_vs_lif_loop", "checked"],
+    "data": ["dataset", "augmentation", "samples_per_second", "slowest", "fastest"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    of_neurons = commands.add_parser("neurons", help="every neuron against the step-by-step LIF")
+    of_neurons.add_argument("--neurons", nargs="+", metavar="NAME", help="default: all")
+    of_neurons.add_argument("--steps", nargs="+", type=int, default=[4, 16, 64], metavar="T")
+    of_neurons.add_argument("--sizes", nargs="+", type=int, default=[2**8, 2**12, 2**16], metavar="N")
+    of_neurons.add_argument("--device", default="cpu", help="cpu or cuda")
+    of_data = commands.add_parser("data", help="samples/s of the loaders, one process, one thread")
+    of_data.add_argument("--datasets", nargs="+", default=["digits"], metavar="NAME")
+    of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
+    for command in (of_neurons, of_data):
+        command.add_argument("--repeats", type=int, default=5)
+        command.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    arguments = parser.parse_args()
+    try:
+        run(arguments)
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from rich.progress import track
+
+    rows = list(track(BENCHMARKS[arguments.benchmark](arguments), description="measuring", transient=True))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    file = arguments.out / f"{arguments.benchmark}_{getattr(arguments, 'device', 'cpu')}.csv"
+    partial = file.with_suffix(".partial")
+    with partial.open("w") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(file)
+    table = Table(
+        title=f"{arguments.benchmark} on {rows[0]['device']}, {rows[0]['threads']} threads", title_justify="left"
+    )
+    for column in SHOWN[arguments.benchmark]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            *(amount(v) if isinstance(v, float) else str(v) for v in (row[c] for c in SHOWN[arguments.benchmark]))
+        )
+    show(table)
+    print(f"rows: {file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What stands around train.py: check every job before the first one starts, and end with what the records say."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from snnrepro.config.check import check
+from snnrepro.config.compose import Job, compose_jobs
+from snnrepro.errors import UserError
+
+
+def launch(task: Callable[[], object]) -> int:
+    """Run a Hydra task on this process's command line; the exit code.
+
+    0: every run completed. 1: a run failed. 2: nothing was started, the command line is wrong. 130: interrupted.
+    """
+    # Hydra then raises its errors to here instead of printing them over several lines.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        jobs = compose_jobs(sys.argv[1:])
+        for job in jobs:
+            check(job.config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        task()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if len(jobs) > 1:
+            report(jobs)
+        return 1
+    except KeyboardInterrupt:
+        if len(jobs) > 1:
+            report(jobs)
+        return 130
+    return report(jobs) if jobs else 0
+
+
+def report(jobs: list[Job]) -> int:
+    """Print the run's table, or the sweep's; 1 where a record says anything but completed."""
+    from snnrepro.ledger.record import read_record, run_folder
+    from snnrepro.ledger.tables import run_table, show, sweep_table
+
+    folders = [run_folder(job.config, job.choices) for job in jobs]
+    records = [read_record(folder) for folder in folders]
+    completed = [record is not None and record.get("status") == "completed" for record in records]
+    if len(jobs) > 1:
+        common = set.intersection(*(set(job.overrides) for job in jobs))
+        names = [" ".join(word for word in job.overrides if word not in common) for job in jobs]
+        show(sweep_table(list(zip(names, records, strict=True))))
+        print(f"records: {Path(jobs[0].config.paths.runs_dir)}; {sum(completed)} of {len(jobs)} completed")
+    elif completed[0] and records[0] is not None:
+        show(run_table(records[0], str(folders[0])))
+    return 0 if all(completed) else 1

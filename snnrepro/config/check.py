@@ -1,0 +1,114 @@
+"""Every mistake that a composed config shows by itself, found before torch is imported."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snnrepro.config.signature import complaint, parameters
+from snnrepro.errors import UserError, did_you_mean
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+PROTOCOLS = ("validated", "paper")
+
+
+def check(config: DictConfig) -> None:
+    """Raise UserError for the first unknown key, wrong type, value out of range or foreign `_target_`."""
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise UserError(f"config key {key}: {str(error).splitlines()[0]}") from None
+    root = OmegaConf.to_container(_yaml(CONFIGS / "train.yaml"))
+    assert isinstance(root, dict)
+    root.pop("defaults")
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment"}
+    known = sorted({*map(str, root), *groups})
+    for key, value in plain.items():
+        if key not in known:
+            raise UserError(f"unknown key {key!r}{did_you_mean(str(key), known)}")
+        if key in groups:
+            _check_group(key, value)
+        elif isinstance(root[key], dict) and key != "hydra":
+            if not isinstance(value, dict):
+                raise UserError(f"{key} is a group of keys ({', '.join(root[key])}), got {value!r}")
+            for inner in value:
+                if inner not in root[key]:
+                    raise UserError(f"unknown key {key}.{inner}{did_you_mean(str(inner), list(root[key]))}")
+    for group in sorted(groups - set(plain)):
+        raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+    _check_scalars(plain)
+    _check_fit(plain)
+
+
+def _check_fit(plain: dict[str, Any]) -> None:
+    """What the data set and the architecture say of each other; both say it again when they are built."""
+    dataset, architecture = plain["dataset"], plain["architecture"]
+    shape, encoding = dataset.get("image_shape"), dataset.get("encoding")
+    if shape is None:
+        return
+    if len(shape) != 3:
+        raise UserError(f"dataset.image_shape is channels, height, width, got {shape}")
+    if encoding == "columns" and dataset["num_steps"] != shape[2]:
+        raise UserError(
+            f"dataset.num_steps={dataset['num_steps']}, but images {shape[2]} wide, one column a step, make {shape[2]}"
+        )
+    dimensions = architecture.get("dimensions")
+    if dimensions is not None and dimensions != (1 if encoding == "columns" else 2):
+        raise UserError(
+            f"this architecture takes {dimensions}-dimensional inputs, the data set with encoding={encoding} gives "
+            f"{' x '.join(map(str, shape[:2] if encoding == 'columns' else shape))}: take architecture=dense or "
+            f"architecture={'psn_seq_cifar' if encoding == 'columns' else 'psn_cifar10'}"
+        )
+
+
+def _check_scalars(plain: dict[str, Any]) -> None:
+    if isinstance(plain["seed"], bool) or not isinstance(plain["seed"], int) or not 0 <= plain["seed"] < 2**32:
+        raise UserError(f"seed must be a whole number from 0 to 2^32 - 1, got {plain['seed']!r}")
+    if plain["protocol"] not in PROTOCOLS:
+        raise UserError(f"protocol must be validated or paper, got {plain['protocol']!r}")
+    if not isinstance(plain["overwrite"], bool):
+        raise UserError(f"overwrite must be true or false, got {plain['overwrite']!r}")
+
+
+def _check_group(group: str, node: Any) -> None:
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+    target = node["_target_"]
+    if target not in _targets(group):
+        raise UserError(f"{group}._target_={target} is not a class that configs/{group} uses")
+    known = parameters(target)
+    for key, value in node.items():
+        if key in ("_target_", "_partial_"):
+            continue
+        if key not in known:
+            raise UserError(f"unknown key {group}.{key}{did_you_mean(key, list(known))}")
+        if (wanted := complaint(known[key].annotation, value)) is not None:
+            raise UserError(f"{group}.{key} must be {wanted}, got {value!r}")
+        if target.startswith("torch.optim.") and isinstance(value, int | float) and value < 0:
+            raise UserError(f"{group}.{key} must be 0 or above, got {value!r}")
+    for key, parameter in known.items():
+        if parameter.required and key not in node:
+            raise UserError(f"{group}.{key} must be set")
+
+
+def options(group: str) -> list[str]:
+    """The configs of a group: file names without .yaml, with their folder where they lie in one."""
+    folder = CONFIGS / group
+    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+
+
+@lru_cache
+def _targets(group: str) -> frozenset[str]:
+    """The exact classes that the shipped configs of a group name; no other is ever instantiated."""
+    files = [_yaml(CONFIGS / group / f"{name}.yaml") for name in options(group)]
+    return frozenset(str(file["_target_"]) for file in files if "_target_" in file)
+
+
+def _yaml(file: Path) -> DictConfig:
+    loaded = OmegaConf.load(file)
+    assert isinstance(loaded, DictConfig)
+    return loaded

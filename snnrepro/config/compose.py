@@ -1,0 +1,114 @@
+"""Compose the configs of a command line, one a job, and say in one line what Hydra finds wrong with it."""
+
+import itertools
+import re
+from typing import Any, NamedTuple
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from snnrepro.config.check import CONFIGS, options
+from snnrepro.errors import UserError, did_you_mean
+
+
+class Job(NamedTuple):
+    """One run to be: its config without the hydra node, the chosen config of every group, its overrides."""
+
+    config: DictConfig
+    choices: dict[str, str | None]
+    overrides: list[str]
+
+
+def compose_jobs(arguments: list[str]) -> list[Job]:
+    """The jobs that `train.py arguments` will run; none where Hydra only prints (--help, --cfg).
+
+    Raises UserError for anything that does not compose.
+    """
+    args, unknown = get_args_parser().parse_known_args(arguments)
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        return []
+    if flags := [word for word in unknown if word.startswith("-")]:
+        raise UserError(f"unknown option {flags[0]}; overrides are written key=value, --help lists them")
+    return [compose_job(overrides) for overrides in expand(args.overrides, sweep=args.multirun)]
+
+
+def expand(overrides: list[str], *, sweep: bool) -> list[list[str]]:
+    """The overrides of every job: one job, or the product of all choices of a sweep."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except (OverrideParseException, HydraException) as error:
+        raise UserError(f"cannot read {overrides_at_fault(overrides, error)}; write key=value") from None
+    if not sweep:
+        swept = [o.input_line for o in parsed if o.is_sweep_override()]
+        if swept:
+            raise UserError(f"{swept[0]} names several values: add -m to run them all")
+        return [overrides]
+    choices = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [o.input_line]
+        for o in parsed
+    ]
+    return [[str(word) for word in job] for job in itertools.product(*choices)]
+
+
+def overrides_at_fault(overrides: list[str], error: Exception) -> str:
+    """The override that the parser stumbled over, found by parsing each alone."""
+    for override in overrides:
+        try:
+            OverridesParser.create().parse_overrides([override])
+        except HydraException:
+            return repr(override)
+    return str(error).splitlines()[0]
+
+
+def compose_job(overrides: list[str]) -> Job:
+    """Raises UserError where a group, a choice or a key does not exist, or a value does not fit."""
+    for override in OverridesParser.create().parse_overrides(overrides):
+        group = override.key_or_group
+        if group in _groups() and group != "experiment" and not isinstance(override.value(), str):
+            raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train"):
+        try:
+            config = compose("train", overrides=overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise UserError(_one_line(error, overrides)) from None
+    choices = dict(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return Job(config, choices, overrides)
+
+
+def _one_line(error: Exception, overrides: list[str]) -> str:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.partition("/")
+        if error.options is not None and group in _groups():
+            return f"unknown {group} {name!r}{did_you_mean(name, options(group))}"
+    message = str(error)
+    if match := re.search(r"Could not override '([^']+)'", message):
+        key = str(getattr(error.__cause__, "full_key", None) or match[1].split("@")[0])
+        return f"unknown key {key!r}{_near_key(key, overrides)}"
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
+    return f"config{' key ' + key if key else ''}: {lines[0] if lines else type(error).__name__}"
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
+
+
+def _near_key(key: str, overrides: list[str]) -> str:
+    """Near matches among the keys of the config that the chosen groups make, on the level of the unknown key."""
+    chosen = [word for word in overrides if word.partition("=")[0] in _groups()]
+    config: Any = compose_job(chosen if key not in _groups() else []).config
+    *parents, last = key.split(".")
+    node = OmegaConf.select(config, ".".join(parents)) if parents else config
+    if not isinstance(node, DictConfig):
+        last, node = parents[0], config
+    return did_you_mean(last, [*map(str, node), *(["experiment"] if node is config else [])])

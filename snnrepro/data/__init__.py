@@ -1,0 +1,1 @@
+"""Data sets as LightningDataModules that yield `x` `[T, B, *]` and `y` `[B]`."""

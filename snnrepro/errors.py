@@ -1,0 +1,30 @@
+"""Errors that are the user's to mend: one line that says what is wrong and what to do."""
+
+
+class UserError(Exception):
+    """A mistake in a config, an argument or a data file; shown as one line, without a traceback."""
+
+
+class NonCausalError(UserError):
+    """A neuron that looks at later inputs was asked to work step by step."""
+
+
+class NonFiniteLossError(UserError):
+    """The training loss became NaN or infinite."""
+
+
+def require_positive(**values: float) -> None:
+    """Raise UserError for the first of `values` (name=number) that is not above zero."""
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"{name} must be above 0, got {value}")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Near matches of `word` as the end of an error line: '; did you mean …?', or the choices there are."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=3, cutoff=0.6)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; there are: {', '.join(sorted(known))}" if known else ""

@@ -1,0 +1,253 @@
+"""run.json: the record of one run, in a folder named by the run's identity.
+
+A folder is <runs_dir>/<experiment or dataset-architecture>/<neuron>-<hash8>/seed<k>, hash over the resolved config
+without what only says where and on what it runs. run.json is written atomically: `running` at first, then `completed`,
+`failed` (with the error) or `interrupted`. It names no absolute path, host or user, so that it can be shared.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from omegaconf import DictConfig, OmegaConf
+
+from snnrepro.errors import UserError
+
+FORMAT = 1
+PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydra-core", "tonic", "numpy"]
+
+# What says where and on what a run runs, not what it is: left out of the identity.
+NOT_IDENTITY = {
+    "": ("seed", "paths", "logger", "overwrite", "source"),
+    "trainer": ("accelerator", "progress_bar"),
+    "dataset": ("num_workers", "epochs"),
+}
+
+
+def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, str, str]:
+    """(experiment or dataset-architecture, neuron-hash8, seed<k>): equal for equal science, whatever the machine."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    for key in NOT_IDENTITY[""]:
+        plain.pop(key, None)
+    for group, keys in NOT_IDENTITY.items():
+        for key in keys:
+            plain.get(group, {}).pop(key, None)
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+    group_name = choices.get("experiment") or f"{choices['dataset']}-{choices['architecture']}"
+    return group_name, f"{choices['neuron']}-{digest}", f"seed{config.seed}"
+
+
+def run_folder(config: DictConfig, choices: dict[str, str | None]) -> Path:
+    return Path(config.paths.runs_dir).expanduser().joinpath(*identity(config, choices))
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record in a run's folder; None where there is none or it cannot be read."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+class Run:
+    """A run in progress: a context manager that ends its record, whatever happens inside.
+
+    `ready` is False where there is nothing to do: the run is completed, or cannot be started; why has been printed.
+    A mistake of the user (UserError, a full disk) is recorded and
+    printed as one line, any other exception with its traceback; neither leaves the context, so that a sweep goes on.
+    Ctrl-C is recorded as interrupted and does leave it.
+    """
+
+    def __init__(self, config: DictConfig, choices: dict[str, str | None], overrides: list[str]) -> None:
+        self.identity = identity(config, choices)
+        self.folder = run_folder(config, choices)
+        self.ready = False
+        self._overwrite: bool = config.overwrite
+        self._paths = {name: Path(str(path)).expanduser().resolve() for name, path in config.paths.items()}
+        self._lock: TextIO | None = None
+        self._started = time.monotonic()
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain.pop("paths")
+        plain.pop("overwrite")
+        self.record: dict[str, Any] = {
+            "format": FORMAT,
+            "status": "running",
+            "error": None,
+            "identity": "/".join(self.identity),
+            "experiment": choices.get("experiment"),
+            "neuron": choices["neuron"],
+            "dataset": choices["dataset"],
+            "architecture": choices["architecture"],
+            "seed": config.seed,
+            "protocol": config.protocol,
+            "command": " ".join(
+                ["python train.py", *(o for o in overrides if not o.startswith(("paths.", "overwrite=")))]
+            ),
+            "config": plain,
+            "git": git_state(),
+            "versions": versions(),
+            "device": None,
+            "samples": None,
+            "metrics": {},
+            "units": {},
+            "sessions": [],
+        }
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where to go on from, None at the start."""
+        last = self.folder / "checkpoints" / "last.ckpt"
+        return last if last.is_file() else None
+
+    def __enter__(self) -> "Run":
+        try:
+            return self._open()
+        except OSError as error:
+            self._unlock()
+            reason = f"cannot write the run folder {self.folder}: {error.strerror}; set paths.runs_dir"
+            print(f"error: {reason}", file=sys.stderr)
+            return self
+
+    def _open(self) -> "Run":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            self._lock.close()
+            self._lock = None
+            print(f"error: {self.folder} is being run by {holder}: wait for it", file=sys.stderr)
+            return self
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+        earlier = read_record(self.folder)
+        if earlier is not None and not self._overwrite and earlier.get("status") == "completed":
+            print(f"already completed, overwrite=true runs it again: {self.folder}")
+            return self
+        if self._overwrite:
+            for leftover in self.folder.iterdir():
+                if leftover.name != "lock":
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        elif earlier is not None:
+            self.record["sessions"] = earlier.get("sessions", [])
+        self.record["sessions"].append(
+            {
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "resumed": self.checkpoint is not None,
+                "seconds": None,
+            }
+        )
+        self._write()
+        self.ready = True
+        return self
+
+    def update(self, facts: dict[str, Any]) -> None:
+        """Add what became known, and write."""
+        self.record.update(facts)
+        self._write()
+
+    def complete(self, results: dict[str, Any]) -> None:
+        """The run has its metrics."""
+        self._end("completed", None, results)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            return self._exit(error)
+        finally:
+            self._unlock()
+
+    def _exit(self, error: BaseException | None) -> bool:
+        if error is None:
+            return True
+        if isinstance(error, KeyboardInterrupt):
+            self._end("interrupted", None)
+            print(f"interrupted; the same command goes on from the last epoch: {self.folder}", file=sys.stderr)
+            return False
+        if not isinstance(error, Exception):
+            return False
+        disk_full = "No space left" in str(error) or "unexpected pos" in str(error)
+        text = "no space left on the disk: free some, or set paths.runs_dir" if disk_full else str(error)
+        if isinstance(error, UserError) or disk_full or isinstance(error, OSError):
+            line = f"{text}" if isinstance(error, UserError) or disk_full else f"{type(error).__name__}: {text}"
+            print(f"error: {line}", file=sys.stderr)
+        else:
+            line = f"{type(error).__name__}: {text.strip().splitlines()[0] if text.strip() else ''}"
+            traceback.print_exception(error)
+        self._end("failed", self._scrub(line))
+        return True
+
+    def _end(self, status: str, error: str | None, results: dict[str, Any] | None = None) -> None:
+        self.record.update(results or {})
+        self.record.update(status=status, error=error)
+        self.record["sessions"][-1]["seconds"] = round(time.monotonic() - self._started, 3)
+        try:
+            self._write()
+        except OSError as problem:
+            print(f"error: the record could not be written: {problem.strerror}", file=sys.stderr)
+
+    def _scrub(self, text: str) -> str:
+        """Without this machine's paths."""
+        for name, path in self._paths.items():
+            text = text.replace(str(path), f"<{name}>")
+        return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")
+
+    def _write(self) -> None:
+        partial = self.folder / "run.json.partial"
+        with partial.open("w") as file:
+            json.dump(self.record, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / "run.json")
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            (self.folder / "lock").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the code that runs; None where it is no git checkout."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,109 @@
+"""Records as tables for the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+DASH = "–"
+
+
+def percent(value: float | None) -> str:
+    return DASH if value is None else f"{100 * value:.2f} %"
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """A number in three or four digits, with thousands separated."""
+    if value is None:
+        return DASH
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{text} {unit}".strip()
+
+
+def energy(picojoules: float | None) -> str:
+    if picojoules is None:
+        return DASH
+    for unit, size in (("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3)):
+        if picojoules >= size:
+            return f"{picojoules / size:.3g} {unit}"
+    return f"{picojoules:.3g} pJ"
+
+
+def accuracy_of(record: dict[str, Any]) -> float | None:
+    """The accuracy of the record's own protocol: at the epoch chosen on validation, or of the last epoch."""
+    metrics = record.get("metrics", {})
+    value: float | None = metrics.get("test/accuracy")
+    last: float | None = metrics.get("test/accuracy_last_epoch")
+    return last if value is None else value
+
+
+def run_table(record: dict[str, Any], where: str) -> Table:
+    """One completed run, as `python train.py` ends."""
+    metrics = record["metrics"]
+    get = metrics.get
+    samples = record["samples"]
+    table = Table(title=record["identity"], title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    if record["protocol"] == "paper":
+        best = (
+            f"best of the test set's epochs {percent(get('test/accuracy_best_epoch'))} (epoch {record['best_epoch']})"
+        )
+        table.add_row("test accuracy", f"last epoch {percent(get('test/accuracy_last_epoch'))}, {best}")
+    else:
+        chosen = f"epoch {record['best_epoch']}, chosen on validation at {percent(get('validation/accuracy'))}"
+        table.add_row("test accuracy", f"{percent(get('test/accuracy'))} ({chosen})")
+    rates = {name.rsplit("/", 1)[1]: v for name, v in metrics.items() if name.startswith("test/firing_rate/")}
+    by_layer = ", ".join(f"{layer} {value:.4f}" for layer, value in rates.items())
+    table.add_row("firing rate", f"{get('test/firing_rate'):.4f} ({by_layer})")
+    table.add_row("spikes per sample", amount(get("test/spikes_per_sample")))
+    table.add_row("energy per sample", f"{energy(get('test/energy_pj_per_sample'))} ({record['cost_model']})")
+    table.add_row("training", amount(get("train/samples_per_second"), "samples/s"))
+    table.add_row("inference", amount(get("test/samples_per_second"), "samples/s"))
+    ratio = get("speed/neuron_vs_lif_loop")
+    speed = "not reported: it failed its equality check" if ratio is None else f"{ratio:.2f} x the step-by-step LIF"
+    forward = get("speed/neuron_vs_lif_loop_forward")
+    table.add_row("neuron speed", speed + ("" if forward is None else f" (forward alone {forward:.2f} x)"))
+    taken = samples["train"], samples["train_available"]
+    of_all = f" of {taken[1]:,}" if taken[0] < taken[1] else ""
+    table.add_row(
+        "samples",
+        f"{taken[0]:,}{of_all} train, {samples['validation']:,} validation, {samples['test']:,} test",
+    )
+    table.add_row("record", f"{where}/run.json")
+    return table
+
+
+def sweep_table(rows: list[tuple[str, dict[str, Any] | None]]) -> Table:
+    """The runs of a sweep, read from their records: (what was asked for, record or None)."""
+    table = Table(title="sweep", title_justify="left")
+    for column in ("run", "status"):
+        table.add_column(column, overflow="fold")
+    for column in ("test accuracy", "firing rate", "spikes", "energy", "train samples/s", "vs LIF loop"):
+        table.add_column(column, justify="right")
+    for name, record in rows:
+        if record is None:
+            table.add_row(name, "no record", *[DASH] * 6)
+            continue
+        get = record.get("metrics", {}).get
+        status = record["status"] + (f": {record['error']}" if record.get("error") else "")
+        table.add_row(
+            name,
+            status,
+            percent(accuracy_of(record)),
+            amount(get("test/firing_rate")),
+            amount(get("test/spikes_per_sample")),
+            energy(get("test/energy_pj_per_sample")),
+            amount(get("train/samples_per_second")),
+            amount(get("speed/neuron_vs_lif_loop"), "x"),
+        )
+    return table
+
+
+def show(table: Table) -> None:
+    """Print without cutting words short where the output is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print()
+    console.print(table)

@@ -1,0 +1,1 @@
+"""What a network costs: spikes, operations, energy, time."""

@@ -1,0 +1,114 @@
+"""Arithmetic of a network on real inputs, counted layer by layer in the forward pass.
+
+A synaptic layer (Linear, Conv) that receives spikes makes one accumulate (AC) for every input spike and every synapse
+it meets, its fan-out, with padding and stride exact. A layer whose input is not binary (pixels, averages after pooling)
+makes one multiply-accumulate (MAC) for every connection, zero inputs included. Biases, pooling and batch norm (folded
+into the weights before it) are not counted. A neuron's own arithmetic is its `operations`.
+"""
+
+import copy
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from snnrepro.neurons.neuron import Neuron
+
+
+class Counts(NamedTuple):
+    """Per sample, over all its time-steps."""
+
+    synaptic_acs: float
+    synaptic_macs: float
+    neuron_acs: float
+    neuron_macs: float
+    state_bytes: float
+
+
+class _Synapses:
+    """One synaptic layer: what came in, and how far each input reaches."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+        self.fan_out: Tensor | None = None
+        self.acs = 0.0
+        self.dense = 0.0
+        self.binary = True
+
+    def see(self, x: Tensor) -> None:
+        """x `[T*B, *]`, the layer's input."""
+        if self.fan_out is None or self.fan_out.shape != x.shape[1:]:
+            self.fan_out = fan_out(self.layer, x)
+        self.binary = self.binary and bool(((x == 0) | (x == 1)).all())
+        self.dense += len(x) * float(self.fan_out.sum())
+        if self.binary:
+            self.acs += float((x.sum(0, dtype=torch.float64) * self.fan_out).sum())
+
+
+def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
+    """How many outputs each input position of x `[N, *]` feeds, `[*]` float64: the gradient of a layer of ones."""
+    with torch.inference_mode(False), torch.enable_grad():
+        # The copy carries this counter's own hooks: its forward is called past them.
+        ones = copy.deepcopy(layer).double()
+        for parameter in ones.parameters():
+            nn.init.ones_(parameter)
+        position = torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=x.device, requires_grad=True)
+        with torch.autocast(x.device.type, enabled=False):
+            (gradient,) = torch.autograd.grad(ones.forward(position).sum(), position)
+    return gradient[0]
+
+
+class OperationCounter:
+    """Context in which the operations of `network` (called on `[T, B, *]`) are counted.
+
+    A layer counts as spike-driven only if every input it saw was binary.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.samples = 0
+        self.synapses = {n: _Synapses(m) for n, m in network.named_modules() if isinstance(m, nn.Linear | _ConvNd)}
+        self._neurons: dict[str, tuple[Neuron, int, int]] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> "OperationCounter":
+        self._handles.append(self.network.register_forward_pre_hook(self._count_samples))
+        for name, module in self.network.named_modules():
+            if name in self.synapses:
+                self._handles.append(module.register_forward_pre_hook(self._see(name)))
+            elif isinstance(module, Neuron):
+                self._handles.append(module.register_forward_pre_hook(self._size(name, module)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _count_samples(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.samples += inputs[0].shape[1]
+
+    def _see(self, name: str) -> Any:
+        return lambda module, inputs: self.synapses[name].see(inputs[0].detach())
+
+    def _size(self, name: str, neuron: Neuron) -> Any:
+        def remember(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._neurons[name] = (neuron, inputs[0][0, 0].numel(), inputs[0].shape[0])
+
+        return remember
+
+    @property
+    def counts(self) -> Counts:
+        samples = max(1, self.samples)
+        own = [(neurons, neuron.operations(steps)) for neuron, neurons, steps in self._neurons.values()]
+        return Counts(
+            synaptic_acs=sum(s.acs for s in self.synapses.values() if s.binary) / samples,
+            synaptic_macs=sum(s.dense for s in self.synapses.values() if not s.binary) / samples,
+            neuron_acs=sum(neurons * operations.acs for neurons, operations in own),
+            neuron_macs=sum(neurons * operations.macs for neurons, operations in own),
+            state_bytes=sum(neurons * operations.state_bytes for neurons, operations in own),
+        )

@@ -1,0 +1,129 @@
+"""Spikes forward, a surrogate gradient backward.
+
+The spike is a step function of the distance u = h - v_threshold; backward, the step's derivative is replaced by
+g(u), the derivative of a smooth primitive G(u). With `learnable=True` the width alpha is trained by dG/dalpha, which
+is what the PSU code does with its ATan (PAPERS.md, section 2).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnrepro.errors import UserError, did_you_mean, require_positive
+
+Alpha = float | Tensor
+
+
+class _Shape(NamedTuple):
+    derivative: Callable[[Tensor, Alpha], Tensor]  # dG/du
+    alpha_derivative: Callable[[Tensor, Alpha], Tensor]  # dG/dalpha
+    default_alpha: float
+
+
+def _atan_bell(u: Tensor, alpha: Alpha) -> Tensor:
+    return 0.5 / (1 + (math.pi / 2 * alpha * u).square())
+
+
+def _sigmoid_bell(u: Tensor, alpha: Alpha) -> Tensor:
+    y = torch.sigmoid(alpha * u)
+    return y * (1 - y)
+
+
+def _triangle_bell(u: Tensor, alpha: Alpha) -> Tensor:
+    return (1 - alpha * u.abs()).clamp(min=0)
+
+
+def _rectangle_bell(u: Tensor, alpha: Alpha) -> Tensor:
+    return ((alpha * u).abs() < 0.5).to(u.dtype)
+
+
+def _scaled(bell: Callable[[Tensor, Alpha], Tensor], default_alpha: float) -> _Shape:
+    """The family G(u) = Phi(alpha u), whose two derivatives are alpha phi and u phi."""
+    return _Shape(lambda u, a: a * bell(u, a), lambda u, a: u * bell(u, a), default_alpha)
+
+
+SHAPES: dict[str, _Shape] = {
+    # g = alpha / (2 (1 + (pi/2 alpha u)^2)): PSN and PSU, alpha 2.
+    "atan": _scaled(_atan_bell, 2.0),
+    # g = alpha y (1 - y), y = sigmoid(alpha u).
+    "sigmoid": _scaled(_sigmoid_bell, 4.0),
+    # g = max(0, alpha - alpha^2 |u|): PSU's QGate with alpha 2, MPE-PSN's triangle with alpha 1.
+    "triangle": _scaled(_triangle_bell, 1.0),
+    # g = alpha where |u| < 1 / (2 alpha), else 0.
+    "rectangle": _scaled(_rectangle_bell, 1.0),
+    # g = 1 / (alpha |u| + 1)^2, G = u / (1 + alpha |u|): Block, alpha 10 (v1: 100).
+    "fast_sigmoid": _Shape(
+        lambda u, a: (1 + a * u.abs()).square().reciprocal(),
+        lambda u, a: -u * u.abs() / (1 + a * u.abs()).square(),
+        10.0,
+    ),
+}
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, alpha: Alpha, name: str, strict: bool) -> Tensor:
+        ctx.name = name
+        ctx.alpha = None if isinstance(alpha, Tensor) else alpha
+        ctx.save_for_backward(u, *([alpha] if isinstance(alpha, Tensor) else []))
+        return (u > 0 if strict else u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (gradient,) = gradients
+        u, *learned = ctx.saved_tensors
+        alpha = learned[0].to(u.dtype) if learned else ctx.alpha
+        shape = SHAPES[ctx.name]
+        to_u = gradient * shape.derivative(u, alpha) if ctx.needs_input_grad[0] else None
+        to_alpha = None
+        if learned and ctx.needs_input_grad[1]:
+            to_alpha = (gradient * shape.alpha_derivative(u, alpha)).sum().to(learned[0].dtype)
+        return to_u, to_alpha, None, None
+
+
+class Surrogate(nn.Module):
+    """Spikes of a distance to threshold u `[*]` -> `[*]` in {0, 1}; NaN gives no spike.
+
+    `name` is one of atan, sigmoid, triangle, rectangle, fast_sigmoid; `alpha` its width (default: the papers' value),
+    a saved parameter where `learnable`. Raises UserError for an unknown name or alpha <= 0.
+    """
+
+    def __init__(self, name: str = "atan", alpha: float | None = None, learnable: bool = False) -> None:
+        super().__init__()
+        if name not in SHAPES:
+            raise UserError(f"unknown surrogate {name!r}{did_you_mean(str(name), list(SHAPES))}")
+        alpha = SHAPES[name].default_alpha if alpha is None else float(alpha)
+        require_positive(alpha=alpha)
+        self.name = name
+        self.learnable = learnable
+        self.alpha: Alpha = nn.Parameter(torch.tensor(alpha)) if learnable else alpha
+
+    def forward(self, u: Tensor, strict: bool = False) -> Tensor:
+        """`strict`: spike where u > 0 (PSU, MPE-PSN, Block), else where u >= 0 (PSN, LIF)."""
+        spikes: Tensor = _Spike.apply(u, self.alpha, self.name, strict)  # type: ignore[no-untyped-call]
+        return spikes
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, alpha={float(self.alpha):g}, learnable={self.learnable}"
+
+
+SurrogateSpec = Surrogate | str | Mapping[str, Any]
+
+
+def make_surrogate(spec: SurrogateSpec) -> Surrogate:
+    """A surrogate of its own for one layer, from its name or from {name, alpha, learnable}.
+
+    Raises UserError for an unknown name or key.
+    """
+    if isinstance(spec, Surrogate):
+        return spec
+    if isinstance(spec, str):
+        return Surrogate(spec)
+    keys = {str(key): value for key, value in spec.items()}
+    for key in keys:
+        if key not in ("name", "alpha", "learnable"):
+            raise UserError(f"unknown surrogate key {key!r}{did_you_mean(key, ['name', 'alpha', 'learnable'])}")
+    return Surrogate(**keys)

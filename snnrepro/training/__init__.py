@@ -1,0 +1,1 @@
+"""Fitting and testing a classifier with Lightning."""

@@ -1,0 +1,156 @@
+"""What is watched while a network trains: curves, throughput, and the costs of the test pass."""
+
+import csv
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from snnrepro.metrics.energy import CostModel
+from snnrepro.metrics.operations import OperationCounter
+from snnrepro.metrics.sparsity import SpikeCounter
+from snnrepro.metrics.speed import synchronize
+
+
+class Curves(Callback):
+    """One row an epoch in curves.csv, kept in the checkpoint too, so that a resumed run continues the same rows.
+
+    Where there is no progress bar, about twenty lines of progress are printed instead.
+    """
+
+    def __init__(self, file: Path, stage: str, print_lines: bool) -> None:
+        self.file = file
+        self.stage = stage
+        self.print_lines = print_lines
+        self.rows: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        names = ["train/loss", "train/accuracy", f"{self.stage}/loss", f"{self.stage}/accuracy"]
+        row = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
+        row |= {
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": time.perf_counter() - self._started,
+        }
+        self.rows.append({"epoch": trainer.current_epoch, **row})
+        if trainer.is_global_zero:
+            self._write()
+            self._print(trainer)
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in self.rows)
+        partial = self.file.with_suffix(".partial")
+        partial.write_text(text.getvalue())
+        partial.replace(self.file)
+
+    def _print(self, trainer: L.Trainer) -> None:
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        if self.print_lines and (epoch % max(1, epochs // 20) == 0 or epoch == epochs):
+            row = self.rows[-1]
+            print(
+                f"epoch {epoch}/{epochs}  train loss {row['train/loss']:.4f}  accuracy {row['train/accuracy']:.2%}  "
+                f"{self.stage.replace('_', ' ')} accuracy {row.get(f'{self.stage}/accuracy', float('nan')):.2%}  "
+                f"{row['seconds']:.1f} s",
+                flush=True,
+            )
+
+
+class Throughput(Callback):
+    """Training samples per second, seconds per step, and the share of the time spent waiting for data.
+
+    The first epoch warms up and is left out where there are more. Validation is not in the time.
+    """
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self._epochs: list[tuple[int, int, float, float]] = []  # samples, steps, seconds, of which waiting
+        self._samples = self._steps = 0
+        self._start = self._waiting = self._last_end = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        synchronize(pl_module.device)
+        self._start = self._last_end = time.perf_counter()
+        self._samples = self._steps = 0
+        self._waiting = 0.0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._waiting += time.perf_counter() - self._last_end
+        self._samples += batch[1].shape[0]
+        self._steps += 1
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 >= trainer.num_training_batches:
+            synchronize(pl_module.device)
+            elapsed = time.perf_counter() - self._start
+            self._epochs.append((self._samples, self._steps, elapsed, self._waiting))
+        self._last_end = time.perf_counter()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        counted = self._epochs[1:] or self._epochs
+        if counted:
+            samples, steps, seconds, waiting = (sum(column) for column in zip(*counted, strict=True))
+            self.metrics = {
+                "train/samples_per_second": samples / seconds,
+                "train/seconds_per_step": seconds / steps,
+                "train/data_wait_share": waiting / seconds,
+            }
+
+
+class Costs(Callback):
+    """Counts spikes and operations of the test pass; `metrics` holds them, per sample, once it has ended."""
+
+    def __init__(self, cost_model: CostModel) -> None:
+        self.cost_model = cost_model
+        self.metrics: dict[str, float] = {}
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        self._spikes = SpikeCounter(network).__enter__()
+        self._operations = OperationCounter(network).__enter__()
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._spikes.__exit__(None, None, None)
+        self._operations.__exit__(None, None, None)
+        counts = self._operations.counts
+        self.metrics = self._spikes.summary() | {
+            "test/energy_pj_per_sample": self.cost_model.energy_pj(counts),
+            "test/synaptic_acs_per_sample": counts.synaptic_acs,
+            "test/synaptic_macs_per_sample": counts.synaptic_macs,
+            "test/neuron_acs_per_sample": counts.neuron_acs,
+            "test/neuron_macs_per_sample": counts.neuron_macs,
+            "test/state_bytes": counts.state_bytes,
+        }
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory in MB: allocated on a GPU since the run began; on a CPU, resident in the process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    import resource
+    import sys
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / 1e6 if sys.platform == "darwin" else largest * 1024 / 1e6
+
+
+def threads() -> dict[str, int]:
+    """What a CPU measurement depends on."""
+    return {"threads": torch.get_num_threads(), "cores": os.cpu_count() or 1}

@@ -1,0 +1,127 @@
+"""The LightningModule: one network, one loss, and the accuracy that decides.
+
+Shapes: x `[T, B, *]` float (after the data module's `prepare`), y `[B]` or `[B, K]`; outputs `[T, B, K]`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from snnrepro.errors import NonFiniteLossError, UserError
+
+Loss = Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]
+
+# The host looks for a non-finite loss this often, so that a GPU is not stopped at every step.
+CHECK_EVERY = 50
+
+
+class Classifier(L.LightningModule):
+    """Trains `network` by `loss` on the `readout` of its outputs.
+
+    Logs train/loss, train/accuracy and, once an epoch, <stage>/loss and <stage>/accuracy, where stage is `validation`
+    (protocol validated) or `epoch_test` (protocol paper: the test set after every epoch); then test/loss and
+    test/accuracy.
+    Raises NonFiniteLossError for a NaN or infinite training loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: Loss,
+        readout: Callable[[Tensor], Tensor],
+        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        num_classes: int,
+        protocol: str,
+        max_epochs: int,
+        seed: int,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.readout = readout
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+        self.max_epochs = max_epochs
+        self.seed = seed
+        self.stage = "validation" if protocol == "validated" else "epoch_test"
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(network.forward) if compile else network
+        # Names as Lightning logs them; module names may not hold a slash.
+        self.losses = nn.ModuleDict({stage: MeanMetric() for stage in ("train_", "each_epoch", "test_")})
+        self.accuracies = nn.ModuleDict(
+            {stage: MulticlassAccuracy(num_classes, average="micro") for stage in ("train_", "each_epoch", "test_")}
+        )
+        self._nonfinite: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.network(x)
+        return outputs
+
+    def configure_optimizers(self) -> Any:
+        try:
+            optimizer = self.make_optimizer(self.network.parameters())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer: {error}") from None
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": self.make_schedule(optimizer, self.max_epochs),
+                "interval": "epoch",
+            },
+        }
+
+    def on_train_epoch_start(self) -> None:
+        """Every epoch's draws depend on (seed, epoch) only, so that a resumed run makes the same ones."""
+        digest = hashlib.sha256(f"{self.seed}/{self.current_epoch}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:8], "big"))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        outputs = self._forward(x)
+        loss = self.loss(outputs, y, self.readout)
+        finite = torch.isfinite(loss.detach())
+        self._nonfinite = ~finite if self._nonfinite is None else self._nonfinite | ~finite
+        if batch_idx % CHECK_EVERY == 0 or loss.device.type == "cpu":
+            self._check_finite(batch_idx)
+        self._log_metrics("train_", "train", outputs, y, loss)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._check_finite(None)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        outputs = self._forward(x)
+        self._log_metrics("each_epoch", self.stage, outputs, y, self.loss(outputs, y, self.readout))
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        outputs = self(x)
+        self._log_metrics("test_", "test", outputs, y, self.loss(outputs, y, self.readout))
+
+    def _log_metrics(self, key: str, stage: str, outputs: Tensor, y: Tensor, loss: Tensor) -> None:
+        """Exact over partial batches: sums and counts, not means of means. Mixed labels count as their largest."""
+        samples = y.shape[0]
+        labels = y.argmax(1) if y.ndim == 2 else y
+        self.losses[key].update(loss.detach(), samples)  # type: ignore[operator]
+        self.accuracies[key].update(self.readout(outputs.detach()).argmax(1), labels)  # type: ignore[operator]
+        for name, metrics in (("loss", self.losses), ("accuracy", self.accuracies)):
+            self.log(f"{stage}/{name}", metrics[key], on_step=False, on_epoch=True, batch_size=samples)  # type: ignore[arg-type]
+
+    def _check_finite(self, batch_idx: int | None) -> None:
+        if self._nonfinite is not None and bool(self._nonfinite):
+            where = f"epoch {self.current_epoch}" + ("" if batch_idx is None else f", step {batch_idx}")
+            raise NonFiniteLossError(
+                f"the training loss became NaN or infinite ({where}): "
+                "lower optimizer.lr or set trainer.gradient_clip_val"
+            )

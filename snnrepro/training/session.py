@@ -1,0 +1,243 @@
+"""One run from its config: build everything, fit, test, and say what was measured."""
+
+import itertools
+import logging
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from omegaconf import DictConfig
+
+from snnrepro.data.datamodule import DataModule
+from snnrepro.errors import UserError
+from snnrepro.metrics.speed import inference_samples_per_second, network_against_loop
+from snnrepro.metrics.units import unit_of
+from snnrepro.neurons.neuron import Neuron
+from snnrepro.training.callbacks import Costs, Curves, Throughput, peak_memory_mb, threads
+from snnrepro.training.classifier import Classifier
+from snnrepro.training.loggers import Dashboard
+from snnrepro.training.settings import TrainerSettings
+
+
+class Session:
+    """Everything one run needs, built from its config. A context manager: the dashboard is finished on leaving it.
+
+    Raises UserError for missing or damaged data, and for parts that do not fit each other, before training starts.
+    """
+
+    def __init__(self, config: DictConfig, folder: Path, identity: tuple[str, str, str]) -> None:
+        quiet_lightning()
+        self.folder = folder
+        self.protocol: str = config.protocol
+        self.seconds: dict[str, float] = {}
+        self._clock = time.perf_counter()
+        self._metrics: dict[str, Any] | None = None
+        L.seed_everything(config.seed, workers=True, verbose=False)
+
+        def part(name: str) -> Any:
+            return instantiate(config[name], _convert_="all")
+
+        self.settings: TrainerSettings = part("trainer")()
+        self.data: DataModule = part("dataset")(
+            data_dir=config.paths.data_dir,
+            cache_dir=config.paths.cache_dir,
+            protocol=config.protocol,
+            seed=config.seed,
+            augmentation=part("augmentation")(),
+        )
+        self.data.setup()
+        network = part("architecture")(
+            neuron=part("neuron"),
+            input_shape=self.data.input_shape,
+            num_classes=self.data.num_classes,
+            num_steps=self.data.num_steps,
+        )
+        self.classifier = Classifier(
+            network,
+            loss=part("loss")(),
+            readout=part("readout"),
+            optimizer=part("optimizer"),
+            schedule=part("schedule"),
+            num_classes=self.data.num_classes,
+            protocol=config.protocol,
+            max_epochs=self.settings.max_epochs,
+            seed=config.seed,
+            compile=self.settings.compile,
+        )
+        self.throughput = Throughput()
+        self.costs = Costs(part("energy")())
+        stage = self.classifier.stage
+        self.curves = Curves(folder / "curves.csv", stage, print_lines=not self.settings.progress_bar)
+        self.checkpoint = ModelCheckpoint(
+            dirpath=folder / "checkpoints",
+            filename="best",
+            monitor=f"{stage}/accuracy",
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, self.checkpoint]
+        if self.settings.progress_bar:
+            callbacks.append(RichProgressBar(leave=False))
+        if self.settings.early_stopping_patience is not None:
+            callbacks.append(
+                EarlyStopping(
+                    monitor=f"{stage}/accuracy",
+                    mode="max",
+                    patience=self.settings.early_stopping_patience,
+                    min_delta=self.settings.early_stopping_min_delta,
+                )
+            )
+        self.dashboard: Dashboard = part("logger")(folder, identity, config_of(config))
+        try:
+            self.trainer = self.settings.make(folder, callbacks, self.dashboard)
+        except UserError:
+            self.dashboard.finish(None)
+            raise
+        self._lap("setup")
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.dashboard.finish(self._metrics)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record says of a run before it has a result."""
+        network = self.classifier.network
+        device = self.trainer.strategy.root_device
+        return {
+            "samples": dict(self.data.splits),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "kernel": {name: m.kernel for name, m in network.named_modules() if isinstance(m, Neuron)},
+            "device": {
+                "type": device.type,
+                "name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+                **threads(),
+            },
+            "cost_model": self.costs.cost_model.name,
+        }
+
+    def fit(self, checkpoint: Path | None) -> None:
+        """Train, from `checkpoint` on where there is one. Ctrl-C arrives as KeyboardInterrupt."""
+        try:
+            self.trainer.fit(
+                self.classifier,
+                datamodule=self.data,
+                ckpt_path=None if checkpoint is None else str(checkpoint),
+                weights_only=True,
+            )
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        if self.trainer.interrupted:
+            raise KeyboardInterrupt
+        self._lap("fit")
+
+    def test(self) -> dict[str, Any]:
+        """One pass over the test set, then the clock. Returns {metrics, units, best_epoch, seconds}.
+
+        Protocol validated: the weights that did best on validation. Protocol paper: the last epoch's weights, beside
+        the best accuracy of all epochs on the test set. The other protocol's metrics are None.
+        """
+        best = self.checkpoint.best_model_path if self.protocol == "validated" else None
+        try:
+            (results,) = self.trainer.test(
+                self.classifier,
+                datamodule=self.data,
+                ckpt_path=best or None,
+                verbose=False,
+                weights_only=True,
+            )
+        except SystemExit:
+            raise KeyboardInterrupt from None
+        self._lap("test")
+        accuracy = results.pop("test/accuracy")
+        rows = self.curves.rows
+        best_row = max(rows, key=lambda row: row[f"{self.classifier.stage}/accuracy"])
+        paper = self.protocol == "paper"
+        metrics: dict[str, Any] = {
+            "test/accuracy": None if paper else accuracy,
+            "test/accuracy_best_epoch": best_row["epoch_test/accuracy"] if paper else None,
+            "test/accuracy_last_epoch": accuracy if paper else None,
+            "validation/accuracy": None if paper else best_row["validation/accuracy"],
+            **results,
+            **self.costs.metrics,
+            "train/samples_per_second": None,
+            **self.throughput.metrics,
+            **self._speed(),
+        }
+        metrics["peak_memory_mb"] = peak_memory_mb(self.classifier.device)
+        self._lap("speed")
+        self._metrics = metrics
+        return {
+            "metrics": metrics,
+            "units": {name: unit for name in metrics if (unit := unit_of(name))},
+            "best_epoch": int(best_row["epoch"]),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+    def _speed(self) -> dict[str, float | None]:
+        network = self.classifier.network.to(self.trainer.strategy.root_device)
+        network.eval()
+        device = next(network.parameters()).device
+        batches = [
+            self.data.prepare(x.to(device), y.to(device), training=False)[0]
+            for x, y in itertools.islice(self.data.test_dataloader(), 4)
+        ]
+        with torch.inference_mode(False):
+            ratios = network_against_loop(network, batches[0])
+        return {
+            "test/samples_per_second": inference_samples_per_second(network, itertools.cycle(batches)),
+            "speed/neuron_vs_lif_loop": None,
+            "speed/neuron_vs_lif_loop_forward": None,
+            **ratios,
+        }
+
+    def _lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._clock
+        self._clock = now
+
+
+def config_of(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain values, without the machine's paths."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "paths"}
+
+
+def cpu_name() -> str:
+    """The processor's model, as Linux tells it."""
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's notices off the screen; its warnings that concern us are answered here, once."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Batches come whole from memory: loader processes would only copy them once more.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Runs are short on purpose where the data are few.
+    warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")
+    # A resumed or rewritten run keeps its checkpoint folder.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    # Lightning 2.6 on a newer torch.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -1,0 +1,71 @@
+"""Trainer settings as a config gives them."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from snnrepro.errors import UserError
+from snnrepro.training.loggers import Dashboard
+from snnrepro.types import NonNegativeFloat, PositiveFloat, PositiveInt, Precision
+
+
+class TrainerSettings:
+    """How long and on what to train (configs/trainer).
+
+    precision is Lightning's (32-true, bf16-mixed, ...). compile: torch.compile the network for training.
+    early_stopping_patience: epochs without a better accuracy before stopping (null: never). limit_train_batches,
+    limit_eval_batches: stop each epoch after so many batches (null: all). progress_bar: auto shows it on a terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_epochs: PositiveInt,
+        accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+        precision: Precision = "32-true",
+        gradient_clip_val: PositiveFloat | None = None,
+        early_stopping_patience: PositiveInt | None = None,
+        early_stopping_min_delta: NonNegativeFloat = 0.0,
+        compile: bool = False,
+        limit_train_batches: PositiveInt | None = None,
+        limit_eval_batches: PositiveInt | None = None,
+        progress_bar: bool | Literal["auto"] = "auto",
+    ) -> None:
+        if accelerator == "gpu" and not torch.cuda.is_available():
+            raise UserError("trainer.accelerator=gpu, but torch finds no GPU here: take trainer=cpu or trainer=auto")
+        self.max_epochs = max_epochs
+        self.accelerator = accelerator
+        self.precision = precision
+        self.gradient_clip_val = gradient_clip_val
+        self.early_stopping_patience = early_stopping_patience
+        self.early_stopping_min_delta = early_stopping_min_delta
+        self.compile = compile
+        self.limit_train_batches = limit_train_batches
+        self.limit_eval_batches = limit_eval_batches
+        self.progress_bar = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
+
+    def make(self, folder: Path, callbacks: list[Callback], dashboard: Dashboard) -> L.Trainer:
+        try:
+            return L.Trainer(
+                default_root_dir=folder,
+                max_epochs=self.max_epochs,
+                accelerator=self.accelerator,
+                devices=1,
+                precision=self.precision,
+                gradient_clip_val=self.gradient_clip_val,
+                limit_train_batches=self.limit_train_batches,
+                limit_val_batches=self.limit_eval_batches,
+                limit_test_batches=self.limit_eval_batches,
+                callbacks=callbacks,
+                logger=dashboard.loggers or False,
+                enable_progress_bar=self.progress_bar,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                inference_mode=True,
+            )
+        except (ValueError, RuntimeError) as error:  # MisconfigurationException is a RuntimeError
+            raise UserError(f"trainer: {str(error).strip().splitlines()[0]}") from None

@@ -1,0 +1,33 @@
+"""Train one spiking network from its config, test it, and leave a record: compose, build, fit, test, record.
+
+python train.py --help lists what can be chosen.
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from snnrepro.cli import launch
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def train(config: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from snnrepro.ledger.record import Run
+
+    hydra_config = HydraConfig.get()
+    with Run(config, dict(hydra_config.runtime.choices), list(hydra_config.overrides.task)) as run:
+        if not run.ready:
+            return
+        from snnrepro.training.session import Session  # torch and Lightning: seconds
+
+        with Session(config, run.folder, run.identity) as session:
+            run.update(session.facts)
+            session.fit(run.checkpoint)
+            run.complete(session.test())
+
+
+if __name__ == "__main__":
+    sys.exit(launch(train))
