@@ -17,6 +17,8 @@ def launch(task: Callable[[], object]) -> int:
     """
     # Hydra then raises its errors to here instead of printing them over several lines.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # argparse takes overrides on one side of an option only; `a=1 -m b=2` is as clear as `-m a=1 b=2`.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
         jobs = compose_jobs(sys.argv[1:])
         for job in jobs:

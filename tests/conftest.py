@@ -1,6 +1,7 @@
 """Real data where it lies beside the project or where SNNREPRO_DATA points; else the tests that need it skip."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory):
-    """A function: real_data("cifar10") -> the folder that holds it in its official layout, or skips the test."""
+    """Give the folder that holds a data set in its official layout, `real_data("cifar10")`, or skip the test."""
     if given := os.environ.get("SNNREPRO_DATA"):
         folder, unpack = Path(given), None
     else:
@@ -28,3 +29,18 @@ def real_data(tmp_path_factory: pytest.TempPathFactory):
         return folder
 
     return get
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Run `python train.py words...` in this process: (exit code, stdout, stderr). Runs go to tmp_path/runs."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["train.py", f"paths.runs_dir={tmp_path / 'runs'}", *words])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        out, err = capfd.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return run

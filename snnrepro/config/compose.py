@@ -32,8 +32,8 @@ def compose_jobs(arguments: list[str]) -> list[Job]:
     args, unknown = get_args_parser().parse_known_args(arguments)
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return []
-    if flags := [word for word in unknown if word.startswith("-")]:
-        raise UserError(f"unknown option {flags[0]}; overrides are written key=value, --help lists them")
+    if unknown:
+        raise UserError(f"cannot read {unknown[0]}: write overrides as key=value, options before them; see --help")
     return [compose_job(overrides) for overrides in expand(args.overrides, sweep=args.multirun)]
 
 
@@ -111,4 +111,6 @@ def _near_key(key: str, overrides: list[str]) -> str:
     node = OmegaConf.select(config, ".".join(parents)) if parents else config
     if not isinstance(node, DictConfig):
         last, node = parents[0], config
-    return did_you_mean(last, [*map(str, node), *(["experiment"] if node is config else [])])
+    return did_you_mean(
+        last, [*(str(k) for k in node if not str(k).startswith("_")), *(["experiment"] if node is config else [])]
+    )

@@ -4,6 +4,7 @@ Shapes: a batch is x `[T', B, *]` in the smallest exact dtype (T' = 1 for a stil
 after `prepare`, on the device, x is float `[T, B, *]`.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -163,6 +164,13 @@ class DataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader("test")
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """A training step's draws (mixing, dropout) depend on (seed, step) only, so that a resumed run repeats them."""
+        if self.trainer is not None and self.trainer.training:
+            digest = hashlib.sha256(f"{self.seed}/{self.trainer.global_step}".encode()).digest()
+            torch.manual_seed(int.from_bytes(digest[:8], "big"))
+        return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         x, y = batch

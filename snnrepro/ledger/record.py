@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from snnrepro.errors import UserError
 
 FORMAT = 1
+RESERVE_BYTES = 2**16
 PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydra-core", "tonic", "numpy"]
 
 # What says where and on what a run runs, not what it is: left out of the identity.
@@ -128,13 +129,15 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
+            holder = self._lock.readline().strip() or "another process"
             self._lock.close()
             self._lock = None
             print(f"error: {self.folder} is being run by {holder}: wait for it", file=sys.stderr)
             return self
         self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        # Room for the last record, should the disk be full by then.
+        self._lock.write(" " * RESERVE_BYTES)
         self._lock.flush()
         earlier = read_record(self.folder)
         if earlier is not None and not self._overwrite and earlier.get("status") == "completed":
@@ -198,6 +201,8 @@ class Run:
         self.record.update(results or {})
         self.record.update(status=status, error=error)
         self.record["sessions"][-1]["seconds"] = round(time.monotonic() - self._started, 3)
+        if self._lock is not None:
+            self._lock.truncate(0)
         try:
             self._write()
         except OSError as problem:

@@ -70,7 +70,7 @@ class OperationCounter:
         self.network = network
         self.samples = 0
         self.synapses = {n: _Synapses(m) for n, m in network.named_modules() if isinstance(m, nn.Linear | _ConvNd)}
-        self._neurons: dict[str, tuple[Neuron, int, int]] = {}
+        self._own: dict[str, Tensor] = {}  # of each neuron layer: ACs, MACs, state bytes, summed over samples
         self._handles: list[Any] = []
 
     def __enter__(self) -> "OperationCounter":
@@ -79,7 +79,7 @@ class OperationCounter:
             if name in self.synapses:
                 self._handles.append(module.register_forward_pre_hook(self._see(name)))
             elif isinstance(module, Neuron):
-                self._handles.append(module.register_forward_pre_hook(self._size(name, module)))
+                self._handles.append(module.register_forward_pre_hook(self._own_of(name, module)))
         return self
 
     def __exit__(
@@ -95,20 +95,25 @@ class OperationCounter:
     def _see(self, name: str) -> Any:
         return lambda module, inputs: self.synapses[name].see(inputs[0].detach())
 
-    def _size(self, name: str, neuron: Neuron) -> Any:
-        def remember(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._neurons[name] = (neuron, inputs[0][0, 0].numel(), inputs[0].shape[0])
+    def _own_of(self, name: str, neuron: Neuron) -> Any:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            operations = neuron.operations(inputs[0].shape[0])
+            each = torch.tensor([operations.acs, operations.macs, operations.state_bytes], dtype=torch.float64)
+            total = each * inputs[0][0].numel()
+            self._own[name] = self._own[name] + total if name in self._own else total
 
-        return remember
+        return add
 
     @property
     def counts(self) -> Counts:
         samples = max(1, self.samples)
-        own = [(neurons, neuron.operations(steps)) for neuron, neurons, steps in self._neurons.values()]
+        neuron_acs, neuron_macs, state_bytes = (
+            (sum(column) / samples for column in zip(*self._own.values(), strict=True)) if self._own else (0, 0, 0)
+        )
         return Counts(
             synaptic_acs=sum(s.acs for s in self.synapses.values() if s.binary) / samples,
             synaptic_macs=sum(s.dense for s in self.synapses.values() if not s.binary) / samples,
-            neuron_acs=sum(neurons * operations.acs for neurons, operations in own),
-            neuron_macs=sum(neurons * operations.macs for neurons, operations in own),
-            state_bytes=sum(neurons * operations.state_bytes for neurons, operations in own),
+            neuron_acs=float(neuron_acs),
+            neuron_macs=float(neuron_macs),
+            state_bytes=float(state_bytes),
         )

@@ -15,8 +15,6 @@ from snnrepro.neurons.neuron import Neuron
 class LayerSpikes(NamedTuple):
     """Totals of one layer over all samples seen."""
 
-    neurons: int
-    num_steps: int
     spikes: float
     possible: float  # neurons x T x samples
 
@@ -34,7 +32,7 @@ class SpikeCounter:
     def __init__(self, network: nn.Module) -> None:
         self._neurons = {name: m for name, m in network.named_modules() if isinstance(m, Neuron)}
         self._spikes: dict[str, Tensor] = {}
-        self._shape: dict[str, tuple[int, int]] = {}
+        self._possible: dict[str, int] = {}
         self._samples: dict[str, int] = {}
         self._handles: list[Any] = []
 
@@ -54,21 +52,14 @@ class SpikeCounter:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
             total = spikes.detach().sum(dtype=torch.float64)
             self._spikes[name] = self._spikes[name] + total if name in self._spikes else total
-            self._shape[name] = (spikes[0, 0].numel(), spikes.shape[0])
+            self._possible[name] = self._possible.get(name, 0) + spikes.numel()
             self._samples[name] = self._samples.get(name, 0) + spikes.shape[1]
 
         return count
 
     @property
     def layers(self) -> dict[str, LayerSpikes]:
-        return {
-            name: LayerSpikes(
-                *self._shape[name],
-                float(total),
-                float(self._samples[name] * self._shape[name][0] * self._shape[name][1]),
-            )
-            for name, total in self._spikes.items()
-        }
+        return {name: LayerSpikes(float(total), self._possible[name]) for name, total in self._spikes.items()}
 
     @property
     def samples(self) -> int:

@@ -8,6 +8,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -40,92 +41,112 @@ def interleaved(
     return seconds
 
 
-def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-4) -> bool:
-    """Whether the form that runs gives the reference's membrane, and its spikes away from the threshold."""
+def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-3) -> bool:
+    """Whether the form that runs gives the reference's membrane, its spikes away from the threshold, and its gradient.
+
+    x `[T, B, *]`. The gradient is that of the spikes' sum, weighted at random, with respect to x.
+    """
     if neuron.kernel == "reference":
         return True
-    reference = copy.deepcopy(neuron)
-    reference.backend = "reference"
-    with torch.no_grad():
-        h, expected = neuron.membrane(x), reference.membrane(x)
-        clear = (expected - neuron.v_threshold).abs() > tolerance
-        same_spikes = torch.equal(neuron(x)[clear], reference(x)[clear])
-    return same_spikes and torch.allclose(h, expected, rtol=tolerance, atol=tolerance)
+    forms = {"fast": copy.deepcopy(neuron), "reference": copy.deepcopy(neuron)}
+    forms["reference"].backend = "reference"
+    weight = torch.rand_like(x)
+    h, spikes, gradient = {}, {}, {}
+    with torch.enable_grad():
+        for name, form in forms.items():
+            current = x.clone().requires_grad_(True)
+            h[name], spikes[name] = form.membrane(current).detach(), form(current)
+            (gradient[name],) = torch.autograd.grad((spikes[name] * weight).sum(), current)
+    clear = (h["reference"] - neuron.v_threshold).abs() > tolerance
+    return (
+        torch.equal(spikes["fast"][clear], spikes["reference"][clear])
+        and torch.allclose(h["fast"], h["reference"], rtol=tolerance, atol=tolerance)
+        and torch.allclose(gradient["fast"], gradient["reference"], rtol=tolerance, atol=tolerance)
+    )
+
+
+def passes_check(neuron: Neuron, num_steps: int, device: torch.device) -> bool:
+    """`equals_reference` on fresh input `[num_steps, 1, 256]`."""
+    with torch.inference_mode(False):
+        return equals_reference(neuron, torch.randn(num_steps, 1, 256, device=device))
 
 
 def neuron_against_loop(
-    neuron: Neuron, shape: tuple[int, ...], device: torch.device, repeats: int = 5
+    neuron: Neuron, shape: tuple[int, ...], device: torch.device, repeats: int = 7
 ) -> dict[str, float]:
     """Median seconds of `neuron` and of the step-by-step LIF on fresh input of `shape` `[T, B, *]`.
 
     Keys: neuron and lif, each with _forward and _forward_backward. Empty where the equality check fails.
     """
-    loop = LIF().to(device)
-    x = torch.randn(shape, device=device)
-    if not equals_reference(neuron, x[:, :1].reshape(shape[0], -1)[:, None, :256]):
+    if not passes_check(neuron, shape[0], device):
         return {}
-
-    def forward(module: nn.Module) -> Callable[[], object]:
-        def run() -> Tensor:
-            with torch.no_grad():
-                spikes: Tensor = module(x)
-            return spikes
-
-        return run
-
-    def forward_backward(module: nn.Module) -> Callable[[], object]:
-        def run() -> None:
-            with torch.enable_grad():
-                module(x.requires_grad_(True)).sum().backward()
-            x.grad = None
-
-        return run
-
-    candidates = {
-        f"{name}_{kind.__name__}": kind(module)
-        for name, module in (("neuron", neuron), ("lif", loop))
-        for kind in (forward, forward_backward)
-    }
     with torch.inference_mode(False):
+        x = torch.randn(shape, device=device)
+        modules = {"neuron": copy.deepcopy(neuron), "lif": LIF().to(device)}
+        candidates: dict[str, Callable[[], object]] = {}
+        for name, module in modules.items():
+            candidates[f"{name}_forward"] = partial(_forward, module, x)
+            candidates[f"{name}_forward_backward"] = partial(_forward_backward, module, x.clone().requires_grad_(True))
         seconds = interleaved(candidates, device, repeats)
-    neuron.zero_grad()
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _forward(module: nn.Module, x: Tensor) -> None:
+    with torch.no_grad():
+        module(x)
+
+
+def _forward_backward(module: nn.Module, x: Tensor) -> None:
+    with torch.enable_grad():
+        module(x).sum().backward()
+    x.grad = None
 
 
 def network_against_loop(network: nn.Module, x: Tensor) -> dict[str, float]:
     """speed/neuron_vs_lif_loop (forward and backward) and ..._forward of a network's neurons, at its own T and sizes.
 
     x `[T, B, *]` is one real batch; samples are dropped from it where a layer would exceed MAX_ELEMENTS. A ratio above
-    1 means faster than the loop: sum of the loop's medians over sum of the neuron's. Empty where a check fails.
+    1 means faster than the loop: sum of the loop's medians over sum of the neuron's. Empty where a check fails; layers
+    of the same neuron and shape are timed once.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    neurons = {name: m for name, m in network.named_modules() if isinstance(m, Neuron)}
-
-    def remember(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda module, inputs: shapes.update({name: tuple(inputs[0].shape)})
-
-    handles = [m.register_forward_pre_hook(remember(name)) for name, m in neurons.items()]
-    with torch.no_grad():
-        network(x[:, :1])
-    for handle in handles:
-        handle.remove()
+    shapes = input_shapes(network, x)
     total: dict[str, float] = {}
-    cache: dict[tuple[int, ...], dict[str, float]] = {}
-    for name, (steps, _, *rest) in shapes.items():
+    timed: dict[object, dict[str, float]] = {}
+    for neuron, (steps, _, *rest) in shapes:
+        if not passes_check(neuron, steps, x.device):
+            return {}
         per_sample = steps * int(torch.Size(rest).numel())
         shape = (steps, max(1, min(x.shape[1], MAX_ELEMENTS // per_sample)), *rest)
-        if shape not in cache:
-            cache[shape] = neuron_against_loop(neurons[name], shape, x.device)
-        if not cache[shape]:
-            return {}
-        for key, seconds in cache[shape].items():
-            total[key] = total.get(key, 0.0) + seconds
+        key = (type(neuron), neuron.kernel, shape)
+        if key not in timed:
+            timed[key] = neuron_against_loop(neuron, shape, x.device)
+        for name, seconds in timed[key].items():
+            total[name] = total.get(name, 0.0) + seconds
     if not total:
         return {}
     return {
         "speed/neuron_vs_lif_loop": total["lif_forward_backward"] / total["neuron_forward_backward"],
         "speed/neuron_vs_lif_loop_forward": total["lif_forward"] / total["neuron_forward"],
     }
+
+
+def input_shapes(network: nn.Module, x: Tensor) -> list[tuple[Neuron, tuple[int, ...]]]:
+    """Every neuron of the network and the shape `[T, 1, *]` of its input when x `[T, B, *]` goes in."""
+    shapes: list[tuple[Neuron, tuple[int, ...]]] = []
+    neurons = [m for m in network.modules() if isinstance(m, Neuron)]
+
+    def remember(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, Neuron)
+        shapes.append((module, tuple(inputs[0].shape)))
+
+    handles = [neuron.register_forward_pre_hook(remember) for neuron in neurons]
+    try:
+        with torch.no_grad():
+            network(x[:, :1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes
 
 
 def inference_samples_per_second(network: nn.Module, batches: Iterable[Tensor], seconds: float = 1.0) -> float:

@@ -33,7 +33,7 @@ class Neuron(nn.Module):
     num_steps: T, needed by neurons that fix it. num_features: size of dim 2, needed by channel-wise neurons.
     backend: `auto`, `torch` (the parallel form) or `reference` (the readable specification).
     Half-precision input is computed in fp32 and returned in its own dtype, also under autocast.
-    NaN input gives a NaN membrane and no spike.
+    NaN input gives a NaN membrane and no spike; a dense T x T form spreads it over all steps of its neuron.
     """
 
     causal: bool = True  # spikes at t depend on inputs up to t only
@@ -88,13 +88,15 @@ class Neuron(nn.Module):
                 f"{type(self).__name__} uses later inputs and cannot run step by step; take a causal neuron (psu, lif)"
             )
         self._check_input(x)
-        if state is not None:
-            kept = next(value for value in state.values() if isinstance(value, Tensor))
-            if kept.shape != x.shape[1:]:
+        state = dict(state) if state else {}
+        name = type(self).__name__
+        if state.setdefault("neuron", name) != name:
+            raise UserError(f"state is of a {state['neuron']}, this is a {name}")
+        for kept in state.values():
+            if isinstance(kept, Tensor) and kept.shape != x.shape[1:]:
                 raise UserError(f"state is for {tuple(kept.shape)}, the input step is {tuple(x.shape[1:])}")
         with torch.autocast(x.device.type, enabled=False):
             current = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-            state = {} if state is None else dict(state)
             spikes = torch.stack([self._step(step, state) for step in current])
         return spikes.to(x.dtype), state
 
@@ -107,7 +109,7 @@ class Neuron(nn.Module):
         raise NotImplementedError
 
     def _step(self, x: Tensor, state: State) -> Tensor:
-        """One time-step `[B, *]` -> spikes `[B, *]`; `state` (empty at the start) is updated in place."""
+        """One time-step `[B, *]` -> spikes `[B, *]`; `state` (no tensors at the start) is updated in place."""
         raise NotImplementedError
 
     def _fire(self, h: Tensor) -> Tensor:

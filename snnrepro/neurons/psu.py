@@ -71,8 +71,9 @@ class PSU(Neuron):
 
     def _step(self, x: Tensor, state: State) -> Tensor:
         """Both kernels are exponential, so two running sums replace them."""
-        d = (state["d"] + x) / self.tau if state else x / self.tau
-        reset = (state["reset"] + torch.sigmoid(state["d"])) / self.tau if state else torch.zeros_like(x)
+        started = "d" in state
+        d = (state["d"] + x) / self.tau if started else x / self.tau
+        reset = (state["reset"] + torch.sigmoid(state["d"])) / self.tau if started else torch.zeros_like(x)
         state.update(d=d, reset=reset)
         return self._fire(d - self.v_threshold * reset)
 

@@ -95,7 +95,10 @@ class Surrogate(nn.Module):
         super().__init__()
         if name not in SHAPES:
             raise UserError(f"unknown surrogate {name!r}{did_you_mean(str(name), list(SHAPES))}")
-        alpha = SHAPES[name].default_alpha if alpha is None else float(alpha)
+        try:
+            alpha = SHAPES[name].default_alpha if alpha is None else float(alpha)
+        except ValueError:
+            raise UserError(f"surrogate alpha must be a number above 0, got {alpha!r}") from None
         require_positive(alpha=alpha)
         self.name = name
         self.learnable = learnable
@@ -107,7 +110,8 @@ class Surrogate(nn.Module):
         return spikes
 
     def extra_repr(self) -> str:
-        return f"{self.name}, alpha={float(self.alpha):g}, learnable={self.learnable}"
+        alpha = self.alpha.item() if isinstance(self.alpha, Tensor) else self.alpha
+        return f"{self.name}, alpha={alpha:g}, learnable={self.learnable}"
 
 
 SurrogateSpec = Surrogate | str | Mapping[str, Any]

@@ -69,6 +69,8 @@ def _schedule(
 
     def factor_of(base: float) -> Callable[[int], float]:
         def factor(epoch: int) -> float:
+            if base == 0:
+                return 1.0
             if epoch < warmup_epochs:
                 return (warmup_start_lr + (base - warmup_start_lr) * epoch / warmup_epochs) / base
             return lr(base, epoch) / base

@@ -67,7 +67,6 @@ class Session:
             num_classes=self.data.num_classes,
             protocol=config.protocol,
             max_epochs=self.settings.max_epochs,
-            seed=config.seed,
             compile=self.settings.compile,
         )
         self.throughput = Throughput()
@@ -151,7 +150,7 @@ class Session:
         """
         best = self.checkpoint.best_model_path if self.protocol == "validated" else None
         try:
-            (results,) = self.trainer.test(
+            self.trainer.test(
                 self.classifier,
                 datamodule=self.data,
                 ckpt_path=best or None,
@@ -161,6 +160,7 @@ class Session:
         except SystemExit:
             raise KeyboardInterrupt from None
         self._lap("test")
+        results = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         accuracy = results.pop("test/accuracy")
         rows = self.curves.rows
         best_row = max(rows, key=lambda row: row[f"{self.classifier.stage}/accuracy"])

@@ -1,0 +1,109 @@
+"""Every config composes and passes its check; every experiment and every data set runs one batch; found by glob."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snnrepro.config.check import CONFIGS, check, options
+from snnrepro.config.compose import compose_job
+from snnrepro.data.datamodule import DataModule
+from snnrepro.data.images import ImageDataModule
+from snnrepro.training.session import Session
+
+GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
+EVERY = [(group, name) for group in GROUPS for name in options(group)]
+# Few channels and a small batch: the shapes that matter, T and the image, stay as they are.
+SMALL = {"psn_cifar10": ["architecture.channels=16"], "psn_seq_cifar": ["architecture.channels=16"]}
+
+
+def companions(group: str, name: str) -> list[str]:
+    """What a config needs beside it to fit: a convolutional net wants its kind of data."""
+    if group == "architecture" and name != "dense":
+        return ["dataset=seq_cifar10" if "seq" in name else "dataset=cifar10"]
+    return []
+
+
+@pytest.fixture
+def synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random images of the data set's own shape and dtype in place of its files."""
+
+    def read(self: ImageDataModule):
+        generator = np.random.default_rng(0)
+        shape = (20 * self.num_classes, *self.image_shape)
+        labels = torch.arange(20 * self.num_classes) % self.num_classes
+        parts = [torch.from_numpy(generator.integers(0, 256, shape, dtype=np.uint8)) for _ in range(2)]
+        return (parts[0], labels), (parts[1], labels)
+
+    monkeypatch.setattr(ImageDataModule, "read", read)
+
+
+def run_one_batch(overrides: list[str], folder: Path) -> dict:
+    job = compose_job([*overrides, "trainer=smoke", "dataset.batch_size=4", f"paths.runs_dir={folder}"])
+    small = SMALL.get(str(job.choices["architecture"]), [])
+    job = compose_job([*job.overrides, *small])
+    check(job.config)
+    with Session(job.config, folder, ("experiment", "neuron-hash", "seed0")) as session:
+        assert isinstance(session.data, DataModule)
+        session.fit(None)
+        return session.test()["metrics"]
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY, ids=[f"{group}={name}" for group, name in EVERY])
+def test_config_composes_and_passes_its_check(group, name):
+    check(compose_job([f"{group}={name}", *companions(group, name)]).config)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_experiment_runs_one_batch_under_the_papers_protocol(experiment, synthetic, tmp_path):
+    metrics = run_one_batch([f"experiment={experiment}"], tmp_path)
+    assert metrics["test/accuracy"] is None
+    assert 0 <= metrics["test/accuracy_last_epoch"] <= 1
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_data_set_runs_one_batch_with_what_it_names(dataset, synthetic, tmp_path):
+    assert 0 <= run_one_batch([f"dataset={dataset}"], tmp_path)["test/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("neuron", options("neuron"))
+@pytest.mark.parametrize("dataset", ["digits", "seq_mnist"])
+def test_neuron_runs_one_batch_in_dense_and_convolutional_nets(neuron, dataset, synthetic, tmp_path):
+    metrics = run_one_batch([f"neuron={neuron}", f"dataset={dataset}"], tmp_path)
+    assert 0 <= metrics["test/firing_rate"] <= 1
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{g}={n}" for g in ("loss", "readout", "optimizer", "schedule", "augmentation", "energy") for n in options(g)],
+)
+def test_small_choice_runs_one_batch(choice, synthetic, tmp_path):
+    extra = ["dataset=cifar10"] if choice == "augmentation=psn_cifar" else []
+    assert run_one_batch([*extra, choice], tmp_path)["test/energy_pj_per_sample"] > 0
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_command_line_wins_over_the_experiment(experiment):
+    words = ["optimizer=adam", "optimizer.lr=0.5", "protocol=validated", "trainer.max_epochs=3", "schedule=constant"]
+    config = compose_job([f"experiment={experiment}", *words]).config
+    assert config.optimizer._target_.endswith("Adam")
+    assert (config.optimizer.lr, config.protocol, config.trainer.max_epochs) == (0.5, "validated", 3)
+    assert config.schedule._target_.endswith("constant")
+
+
+def test_psn_sequential_cifar_experiment_is_the_papers_recipe():
+    config = compose_job(["experiment=psn/seq_cifar10", "neuron=psn"]).config
+    assert (config.optimizer.lr, config.optimizer.momentum, config.optimizer.weight_decay) == (0.1, 0.9, 0.0)
+    assert (config.dataset.batch_size, config.dataset.drop_last, config.dataset.num_steps) == (128, True, 32)
+    assert (config.trainer.max_epochs, config.loss.label_smoothing, config.architecture.channels) == (256, 0.1, 128)
+    augmentation = config.augmentation
+    assert (augmentation.flip, augmentation.policy, augmentation.erasing) == (0.5, "trivial_augment_wide", 0.1)
+    assert (augmentation.mixup_alpha, augmentation.cutmix_alpha) == (0.2, 1.0)
+    assert config.protocol == "paper"
+
+
+def test_psn_cifar_experiment_is_the_papers_recipe():
+    config = compose_job(["experiment=psn/cifar10", "neuron=psn"]).config
+    assert (config.dataset.num_steps, config.dataset.encoding, config.architecture.channels) == (4, "repeat", 256)
+    assert (config.trainer.max_epochs, config.dataset.batch_size, config.optimizer.lr) == (1024, 128, 0.1)

@@ -1,0 +1,325 @@
+"""What a user sees of train.py: the table, the record, skip and overwrite, resume, sweeps, failures."""
+
+import csv
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = "trainer=smoke"
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(file.read_text()) for file in sorted(folder.rglob("run.json"))]
+
+
+def curves(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(next(folder.rglob("curves.csv")).read_text().splitlines()))
+
+
+def one_record(folder: Path) -> dict:
+    (record,) = records(folder)
+    return record
+
+
+def test_default_run_reaches_96_percent_and_ends_with_the_table(train, tmp_path):
+    code, out, err = train()
+    assert code == 0, err
+    record = one_record(tmp_path / "runs")
+    metrics = record["metrics"]
+    assert record["status"] == "completed"
+    assert metrics["test/accuracy"] >= 0.96
+    for word in ("test accuracy", "firing rate", "spikes per sample", "energy per sample", "horowitz_45nm"):
+        assert word in out
+    for word in ("training", "inference", "step-by-step LIF", "run.json"):
+        assert word in out
+
+
+def test_record_holds_config_git_versions_device_samples_and_units_of_all_metrics(train, tmp_path):
+    assert train(SMOKE, "seed=3")[0] == 0
+    record = one_record(tmp_path / "runs")
+    assert record["seed"] == 3
+    assert record["config"]["neuron"]["_target_"] == "snnrepro.neurons.psu.PSU"
+    assert set(record["git"]) == {"commit", "dirty"}
+    assert record["versions"]["torch"].startswith("2.11")
+    assert record["device"]["type"] == "cpu"
+    assert record["device"]["threads"] >= 1
+    assert record["samples"] == {"train": 1295, "train_available": 1295, "validation": 143, "test": 359}
+    assert record["kernel"] == {"neuron1": "torch", "neuron2": "torch"}
+    assert set(record["units"]) == set(record["metrics"])
+    for name in ("test/firing_rate", "test/spikes_per_sample", "test/energy_pj_per_sample", "train/samples_per_second"):
+        assert record["metrics"][name] > 0
+    assert record["metrics"]["test/samples_per_second"] > 0
+    assert record["metrics"]["speed/neuron_vs_lif_loop"] > 0
+    assert {"setup", "fit", "test", "speed"} == set(record["seconds"])
+
+
+def test_record_and_curves_name_no_path_host_or_user(train, tmp_path):
+    assert train("dataset=mnist", f"paths.data_dir={tmp_path / 'nothing'}")[0] == 1
+    assert train(SMOKE)[0] == 0
+    for file in [*(tmp_path / "runs").rglob("*.json"), *(tmp_path / "runs").rglob("*.csv")]:
+        text = file.read_text()
+        for secret in (str(tmp_path), str(ROOT), str(Path.home()), os.uname().nodename + '"'):
+            assert secret not in text, file
+
+
+def test_test_accuracy_is_of_the_epoch_chosen_on_validation(train, tmp_path):
+    code, _, err = train("trainer.max_epochs=4")
+    assert code == 0, err
+    record = one_record(tmp_path / "runs")
+    rows = curves(tmp_path / "runs")
+    best = max(range(len(rows)), key=lambda i: float(rows[i]["validation/accuracy"]))
+    assert len(rows) == 4
+    assert record["best_epoch"] == best
+    assert record["metrics"]["validation/accuracy"] == pytest.approx(float(rows[best]["validation/accuracy"]), abs=1e-5)
+    assert record["metrics"]["test/accuracy_best_epoch"] is None
+    assert record["metrics"]["test/accuracy_last_epoch"] is None
+
+
+def test_paper_protocol_takes_the_whole_train_set_and_tests_after_every_epoch(train, tmp_path):
+    code, out, _ = train("protocol=paper", "trainer.max_epochs=3")
+    assert code == 0
+    record = one_record(tmp_path / "runs")
+    rows = curves(tmp_path / "runs")
+    accuracies = [float(row["epoch_test/accuracy"]) for row in rows]
+    metrics = record["metrics"]
+    assert metrics["test/accuracy"] is None
+    assert metrics["test/accuracy_best_epoch"] == pytest.approx(max(accuracies), abs=1e-5)
+    assert metrics["test/accuracy_last_epoch"] == pytest.approx(accuracies[-1], abs=1e-5)
+    assert record["samples"] == {"train": 1438, "train_available": 1438, "validation": 0, "test": 359}
+    assert "last epoch" in out
+
+
+def test_completed_run_is_skipped_and_overwrite_runs_it_again(train, tmp_path):
+    assert train(SMOKE)[0] == 0
+    file = next((tmp_path / "runs").rglob("run.json"))
+    first = file.stat().st_mtime_ns
+    code, out, _ = train(SMOKE)
+    assert code == 0
+    assert "already completed" in out
+    assert "test accuracy" in out
+    assert file.stat().st_mtime_ns == first
+    assert train(SMOKE, "overwrite=true")[0] == 0
+    assert file.stat().st_mtime_ns > first
+    assert len(one_record(tmp_path / "runs")["sessions"]) == 1
+
+
+def test_subset_is_balanced_and_named_in_record_and_table(train, tmp_path):
+    code, out, _ = train(SMOKE, "dataset.train_samples=200")
+    assert code == 0
+    assert one_record(tmp_path / "runs")["samples"]["train"] == 200
+    assert "200 of 1,295 train" in out
+
+
+def test_same_seed_gives_the_same_metrics_and_another_seed_does_not(train, tmp_path):
+    losses = []
+    for words in (["seed=0"], ["seed=0", "overwrite=true"], ["seed=1"]):
+        assert train("trainer.max_epochs=2", *words)[0] == 0
+        seed = words[0].replace("=", "")
+        losses.append(one_record(next((tmp_path / "runs").rglob(seed)))["metrics"]["test/loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_sweep_runs_all_and_ends_with_a_table_of_the_records(train, tmp_path):
+    code, out, _ = train("-m", SMOKE, "neuron=lif,psn,psu", "seed=0,1")
+    assert code == 0
+    found = records(tmp_path / "runs")
+    assert sorted((r["neuron"], r["seed"]) for r in found) == [(n, s) for n in ("lif", "psn", "psu") for s in (0, 1)]
+    assert all(r["status"] == "completed" for r in found)
+    assert "6 of 6 completed" in out
+    assert all(f"neuron={r['neuron']} seed={r['seed']}" in re.sub(r"\s+", " ", out) for r in found)
+
+
+def test_sweep_goes_on_past_a_failed_job_and_exits_with_1(train, tmp_path):
+    code, out, err = train("-m", SMOKE, "neuron=lif", "dataset.batch_size=9999,64")
+    assert code == 1
+    assert sorted(r["status"] for r in records(tmp_path / "runs")) == ["completed", "failed"]
+    failed = next(r for r in records(tmp_path / "runs") if r["status"] == "failed")
+    assert "9999" in failed["error"]
+    assert failed["metrics"] == {}
+    assert "1 of 2 completed" in out
+    assert "Traceback" not in err
+    assert train("-m", SMOKE, "neuron=lif", "dataset.batch_size=64")[0] == 0
+
+
+def test_sweep_with_a_mistyped_choice_starts_nothing(train, tmp_path):
+    code, _, err = train("-m", SMOKE, "neuron=lif,psuu")
+    assert (code, err) == (2, "error: unknown neuron 'psuu'; did you mean psu?\n")
+    assert not records(tmp_path / "runs")
+
+
+def test_nonfinite_loss_stops_the_run_as_failed(train, tmp_path):
+    code, out, err = train("optimizer=sgd", "optimizer.lr=1e38", "trainer.max_epochs=5")
+    assert code == 1
+    record = one_record(tmp_path / "runs")
+    assert record["status"] == "failed"
+    assert "NaN or infinite" in record["error"]
+    assert err.count("\n") == 1
+    assert "test accuracy" not in out
+
+
+@pytest.mark.slow
+def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_path):
+    words = ["trainer.max_epochs=30", "neuron=psn", "architecture.dropout=0.2", "trainer.progress_bar=false"]
+    command = [sys.executable, str(ROOT / "train.py"), f"paths.runs_dir={tmp_path / 'cut'}", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not any(tmp_path.glob("cut/*/*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    cut = one_record(tmp_path / "cut")
+    assert cut["status"] == "interrupted"
+    assert cut["metrics"] == {}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert train(*words)[0] == 0
+    resumed, whole = one_record(tmp_path / "cut"), one_record(tmp_path / "runs")
+    assert [session["resumed"] for session in resumed["sessions"]] == [False, True]
+    timed = re.compile("per_second|per_step|share|speed/|memory")
+    for name, value in whole["metrics"].items():
+        if not timed.search(name):
+            assert resumed["metrics"][name] == value, name
+    rows = [[{**row, "seconds": ""} for row in curves(tmp_path / place)] for place in ("cut", "runs")]
+    assert rows[0] == rows[1]
+
+
+def test_second_process_with_the_same_identity_is_refused(train, tmp_path):
+    assert train(SMOKE)[0] == 0
+    folder = next((tmp_path / "runs").rglob("run.json")).parent
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("process 1 on elsewhere")
+        lock.flush()
+        code, _, err = train(SMOKE, "overwrite=true")
+    assert "is being run by process 1 on elsewhere" in err
+    assert code == 0  # the record that is there is complete, and was not touched
+    assert one_record(tmp_path / "runs")["status"] == "completed"
+
+
+def test_unwritable_run_folder_is_one_line(train, tmp_path):
+    (tmp_path / "runs").write_text("a file, not a folder")
+    code, _, err = train(SMOKE)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "cannot write the run folder" in err
+
+
+@pytest.mark.slow
+def test_full_disk_is_one_line_and_no_record_claims_success(train, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        code, _, err = train(SMOKE, f"paths.runs_dir={small}")
+        found = records(small)
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+    assert code == 1
+    assert "no space left" in err
+    assert "Traceback" not in err
+    assert all(r["status"] == "failed" for r in found)
+
+
+def test_missing_data_names_the_folder_and_the_command(train, tmp_path):
+    for name in ("mnist", "fashion_mnist", "cifar10", "seq_cifar10"):
+        code, _, err = (
+            train(f"dataset={name}", f"paths.data_dir={tmp_path / 'nowhere'}", "architecture.channels=8")
+            if (name.endswith("cifar10"))
+            else train(f"dataset={name}", f"paths.data_dir={tmp_path / 'nowhere'}")
+        )
+        assert code == 1
+        assert err.count("\n") == 1
+        assert str(tmp_path / "nowhere") in err
+        assert "python train.py dataset=" in err
+
+
+def test_early_stopping_gradient_clipping_and_bf16_are_switches(train, tmp_path):
+    words = ["trainer.early_stopping_patience=1", "trainer.gradient_clip_val=1.0", "trainer.precision=bf16-mixed"]
+    assert train("trainer.max_epochs=50", "optimizer.lr=1e-12", *words)[0] == 0
+    rows = curves(tmp_path / "runs")
+    assert len(rows) < 50
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_training_gives_the_same_network_as_eager(train, tmp_path):
+    words = ["trainer.max_epochs=2", "neuron=psu"]
+    assert train(*words)[0] == 0
+    code, _, err = train(*words, "trainer.compile=true")
+    assert code == 0, err
+    losses = [record["metrics"]["test/loss"] for record in records(tmp_path / "runs")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_wandb_offline_run_holds_identity_config_curves_and_final_metrics(train, tmp_path):
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    assert train("trainer.max_epochs=2", "logger=wandb", "logger.mode=offline")[0] == 0
+    record = one_record(tmp_path / "runs")
+    store = DataStore()
+    store.open_for_scan(str(next((tmp_path / "runs").rglob("*.wandb"))))
+    run, summary, epochs, exit_code = None, {}, 0, None
+    while (data := store.scan_data()) is not None:
+        item = wandb_internal_pb2.Record()
+        item.ParseFromString(data)
+        kind = item.WhichOneof("record_type")
+        if kind == "run":
+            run = item.run
+        elif kind == "summary":
+            summary |= {u.key or u.nested_key[0]: json.loads(u.value_json) for u in item.summary.update}
+        elif kind == "history":
+            keys = {i.key or i.nested_key[0] for i in item.history.item}
+            epochs += "validation/accuracy" in keys
+        elif kind == "exit":
+            exit_code = item.exit.exit_code
+    store.close()
+    group, neuron, seed = record["identity"].split("/")
+    assert (run.display_name, run.run_group) == (f"{neuron}-{seed}", f"{group}/{neuron}")
+    assert set(run.tags) == {group, "psu"}
+    config = {c.key: json.loads(c.value_json) for c in run.config.update}
+    assert config["neuron"] == record["config"]["neuron"]
+    assert "paths" not in config
+    for name, value in record["metrics"].items():
+        if value is not None:
+            assert summary[name] == pytest.approx(value), name
+    assert epochs == 2
+    assert exit_code == 0
+
+
+def test_wandb_online_without_a_key_fails_before_training(train, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, out, err = train(SMOKE, "logger=wandb")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "logger.mode=offline" in err
+    assert "epoch" not in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("neuron", "dataset"), [("lif", "fashion_mnist"), ("psn", "seq_cifar10")])
+def test_real_data_trains_with_the_architecture_its_data_set_names(train, tmp_path, real_data, neuron, dataset):
+    folder = real_data(dataset.removeprefix("seq_"))
+    words = [f"neuron={neuron}", f"dataset={dataset}", f"paths.data_dir={folder}", "dataset.train_samples=600"]
+    words += ["architecture.channels=8"] if dataset.startswith("seq") else []
+    code, out, err = train(*words, "trainer.max_epochs=1", "trainer.limit_eval_batches=2")
+    assert code == 0, err
+    record = one_record(tmp_path / "runs")
+    assert record["samples"]["train"] == 600
+    assert record["architecture"] == {"fashion_mnist": "dense", "seq_cifar10": "psn_seq_cifar"}[dataset]
+    assert record["config"]["dataset"]["num_steps"] == {"fashion_mnist": 4, "seq_cifar10": 32}[dataset]
+    assert "600 of" in out
