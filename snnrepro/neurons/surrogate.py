@@ -18,48 +18,48 @@ Alpha = float | Tensor
 
 
 class _Shape(NamedTuple):
-    derivative: Callable[[Tensor, Alpha], Tensor]  # dG/du
-    alpha_derivative: Callable[[Tensor, Alpha], Tensor]  # dG/dalpha
+    derivative: Callable[[Tensor, Alpha], Tensor]  # g = dG/du, a tensor of its own that may be overwritten
+    alpha_ratio: Callable[[Tensor, Alpha], Tensor]  # (dG/dalpha) / g
     default_alpha: float
 
 
-def _atan_bell(u: Tensor, alpha: Alpha) -> Tensor:
-    return 0.5 / (1 + (math.pi / 2 * alpha * u).square())
+def _atan(u: Tensor, alpha: Alpha) -> Tensor:
+    return (u * (math.pi / 2 * alpha)).square_().add_(1).reciprocal_().mul_(alpha / 2)
 
 
-def _sigmoid_bell(u: Tensor, alpha: Alpha) -> Tensor:
+def _sigmoid(u: Tensor, alpha: Alpha) -> Tensor:
     y = torch.sigmoid(alpha * u)
-    return y * (1 - y)
+    return (1 - y).mul_(y).mul_(alpha)
 
 
-def _triangle_bell(u: Tensor, alpha: Alpha) -> Tensor:
-    return (1 - alpha * u.abs()).clamp(min=0)
+def _triangle(u: Tensor, alpha: Alpha) -> Tensor:
+    return (u.abs() * -alpha).add_(1).clamp_(min=0).mul_(alpha)
 
 
-def _rectangle_bell(u: Tensor, alpha: Alpha) -> Tensor:
-    return ((alpha * u).abs() < 0.5).to(u.dtype)
+def _rectangle(u: Tensor, alpha: Alpha) -> Tensor:
+    return ((alpha * u).abs() < 0.5).to(u.dtype).mul_(alpha)
 
 
-def _scaled(bell: Callable[[Tensor, Alpha], Tensor], default_alpha: float) -> _Shape:
-    """The family G(u) = Phi(alpha u), whose two derivatives are alpha phi and u phi."""
-    return _Shape(lambda u, a: a * bell(u, a), lambda u, a: u * bell(u, a), default_alpha)
+def _fast_sigmoid(u: Tensor, alpha: Alpha) -> Tensor:
+    return (u.abs() * alpha).add_(1).square_().reciprocal_()
+
+
+def _of_scaled(u: Tensor, alpha: Alpha) -> Tensor:
+    """For the family G(u) = Phi(alpha u): dG/dalpha = u phi, g = alpha phi."""
+    return u / alpha
 
 
 SHAPES: dict[str, _Shape] = {
     # g = alpha / (2 (1 + (pi/2 alpha u)^2)): PSN and PSU, alpha 2.
-    "atan": _scaled(_atan_bell, 2.0),
+    "atan": _Shape(_atan, _of_scaled, 2.0),
     # g = alpha y (1 - y), y = sigmoid(alpha u).
-    "sigmoid": _scaled(_sigmoid_bell, 4.0),
+    "sigmoid": _Shape(_sigmoid, _of_scaled, 4.0),
     # g = max(0, alpha - alpha^2 |u|): PSU's QGate with alpha 2, MPE-PSN's triangle with alpha 1.
-    "triangle": _scaled(_triangle_bell, 1.0),
+    "triangle": _Shape(_triangle, _of_scaled, 1.0),
     # g = alpha where |u| < 1 / (2 alpha), else 0.
-    "rectangle": _scaled(_rectangle_bell, 1.0),
+    "rectangle": _Shape(_rectangle, _of_scaled, 1.0),
     # g = 1 / (alpha |u| + 1)^2, G = u / (1 + alpha |u|): Block, alpha 10 (v1: 100).
-    "fast_sigmoid": _Shape(
-        lambda u, a: (1 + a * u.abs()).square().reciprocal(),
-        lambda u, a: -u * u.abs() / (1 + a * u.abs()).square(),
-        10.0,
-    ),
+    "fast_sigmoid": _Shape(_fast_sigmoid, lambda u, alpha: -u * u.abs(), 10.0),
 }
 
 
@@ -77,10 +77,8 @@ class _Spike(torch.autograd.Function):
         u, *learned = ctx.saved_tensors
         alpha = learned[0].to(u.dtype) if learned else ctx.alpha
         shape = SHAPES[ctx.name]
-        to_u = gradient * shape.derivative(u, alpha) if ctx.needs_input_grad[0] else None
-        to_alpha = None
-        if learned and ctx.needs_input_grad[1]:
-            to_alpha = (gradient * shape.alpha_derivative(u, alpha)).sum().to(learned[0].dtype)
+        to_u = shape.derivative(u, alpha).mul_(gradient)
+        to_alpha = (to_u * shape.alpha_ratio(u, alpha)).sum().to(learned[0].dtype) if learned else None
         return to_u, to_alpha, None, None
 
 

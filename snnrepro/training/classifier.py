@@ -115,7 +115,7 @@ class Classifier(L.LightningModule):
             "logger": stage != "test" and bool(self.loggers),
         }
         for name, metrics in (("loss", self.losses), ("accuracy", self.accuracies)):
-            self.log(f"{stage}/{name}", metrics[key], **settings)  # type: ignore[arg-type]
+            self.log(f"{stage}/{name}", metrics[key], prog_bar=name == "accuracy", **settings)  # type: ignore[arg-type]
 
     def _check_finite(self, batch_idx: int | None) -> None:
         if self._nonfinite is not None and bool(self._nonfinite):
