@@ -27,6 +27,7 @@ from snnrepro.errors import UserError
 
 FORMAT = 1
 RESERVE_BYTES = 2**16
+CODE = ["train.py", "snnrepro", "configs", "scripts", "pyproject.toml"]
 PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydra-core", "tonic", "numpy"]
 
 # What says where and on what a run runs, not what it is: left out of the identity.
@@ -231,7 +232,7 @@ class Run:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the code that runs; None where it is no git checkout."""
+    """Commit and dirty flag of the code that runs (new files count, records do not); None where it is no checkout."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str | None:
@@ -244,7 +245,7 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    status = git("status", "--porcelain", "--untracked-files=no")
+    status = git("status", "--porcelain", "--", *CODE)
     return {"commit": commit, "dirty": None if status is None else bool(status)}
 
 

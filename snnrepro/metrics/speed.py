@@ -112,11 +112,10 @@ def network_against_loop(network: nn.Module, x: Tensor) -> dict[str, float]:
     shapes = input_shapes(network, x)
     total: dict[str, float] = {}
     timed: dict[object, dict[str, float]] = {}
-    for neuron, (steps, _, *rest) in shapes:
+    for _, neuron, (steps, _, *rest) in shapes:
         if not passes_check(neuron, steps, x.device):
             return {}
-        per_sample = steps * int(torch.Size(rest).numel())
-        shape = (steps, max(1, min(x.shape[1], MAX_ELEMENTS // per_sample)), *rest)
+        shape = timed_shape((steps, x.shape[1], *rest))
         key = (type(neuron), neuron.kernel, shape)
         if key not in timed:
             timed[key] = neuron_against_loop(neuron, shape, x.device)
@@ -130,16 +129,21 @@ def network_against_loop(network: nn.Module, x: Tensor) -> dict[str, float]:
     }
 
 
-def input_shapes(network: nn.Module, x: Tensor) -> list[tuple[Neuron, tuple[int, ...]]]:
-    """Every neuron of the network and the shape `[T, 1, *]` of its input when x `[T, B, *]` goes in."""
-    shapes: list[tuple[Neuron, tuple[int, ...]]] = []
-    neurons = [m for m in network.modules() if isinstance(m, Neuron)]
+def timed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`[T, B, *]` with as many of the B samples as MAX_ELEMENTS allows, at least one."""
+    steps, batch, *rest = shape
+    return (steps, max(1, min(batch, MAX_ELEMENTS // (steps * int(torch.Size(rest).numel())))), *rest)
 
-    def remember(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(module, Neuron)
-        shapes.append((module, tuple(inputs[0].shape)))
 
-    handles = [neuron.register_forward_pre_hook(remember) for neuron in neurons]
+def input_shapes(network: nn.Module, x: Tensor) -> list[tuple[str, Neuron, tuple[int, ...]]]:
+    """Name, neuron and input shape `[T, 1, *]` of every neuron layer when x `[T, B, *]` goes in."""
+    shapes: list[tuple[str, Neuron, tuple[int, ...]]] = []
+
+    def remember(name: str, neuron: Neuron) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda module, inputs: shapes.append((name, neuron, tuple(inputs[0].shape)))
+
+    neurons = {name: m for name, m in network.named_modules() if isinstance(m, Neuron)}
+    handles = [neuron.register_forward_pre_hook(remember(name, neuron)) for name, neuron in neurons.items()]
     try:
         with torch.no_grad():
             network(x[:, :1])

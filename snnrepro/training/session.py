@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
-from snnrepro.metrics.speed import inference_samples_per_second, network_against_loop
+from snnrepro.metrics.speed import inference_samples_per_second, input_shapes, network_against_loop, timed_shape
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
 from snnrepro.training.callbacks import Costs, Curves, Throughput, peak_memory_mb, threads
@@ -36,6 +36,7 @@ class Session:
         self.folder = folder
         self.protocol: str = config.protocol
         self.seconds: dict[str, float] = {}
+        self.timed_shapes: dict[str, list[int]] = {}
         self._clock = time.perf_counter()
         self._metrics: dict[str, Any] | None = None
         L.seed_everything(config.seed, workers=True, verbose=False)
@@ -143,7 +144,7 @@ class Session:
         self._lap("fit")
 
     def test(self) -> dict[str, Any]:
-        """One pass over the test set, then the clock. Returns {metrics, units, best_epoch, seconds}.
+        """One pass over the test set, then the clock. Returns {metrics, units, best_epoch, timed, seconds}.
 
         Protocol validated: the weights that did best on validation. Protocol paper: the last epoch's weights, beside
         the best accuracy of all epochs on the test set. The other protocol's metrics are None.
@@ -183,6 +184,8 @@ class Session:
             "metrics": metrics,
             "units": {name: unit for name in metrics if (unit := unit_of(name))},
             "best_epoch": int(best_row["epoch"]),
+            # What neuron_vs_lif_loop was timed on, [T, B, *] of each layer in fp32; inference takes batches of B.
+            "timed": {"shapes": self.timed_shapes, "dtype": "float32", "batch": self.data.batch_size},
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
 
@@ -194,8 +197,12 @@ class Session:
             self.data.prepare(x.to(device), y.to(device), training=False)[0]
             for x, y in itertools.islice(self.data.test_dataloader(), 4)
         ]
-        with torch.inference_mode(False):
-            ratios = network_against_loop(network, batches[0])
+        ratios = network_against_loop(network, batches[0])
+        batch = batches[0].shape[1]
+        self.timed_shapes = {
+            name: list(timed_shape((steps, batch, *rest)))
+            for name, _, (steps, _, *rest) in input_shapes(network, batches[0])
+        }
         return {
             "test/samples_per_second": inference_samples_per_second(network, itertools.cycle(batches)),
             "speed/neuron_vs_lif_loop": None,
