@@ -24,6 +24,11 @@ Batch = tuple[Tensor, Tensor]
 Request = tuple[Tensor, int]  # which samples, and the seed of the draws made for them
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine's under a cluster's scheduler."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class EpochBatches(Sampler[Request]):
     """Batches of indices whose order, and the seeds of their draws, depend on (seed, epoch) only."""
 
@@ -67,7 +72,7 @@ class ArrayDataset(Dataset[Batch]):
         x = self.x[rows]
         if self.transform is not None:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)
                 x = self.transform(x)
         return x[None], self.y[rows]
 
@@ -130,6 +135,9 @@ class DataModule(L.LightningDataModule):
             return
         train, test = self.read()
         labels = train[1].numpy()
+        largest = max(int(train[1].max()), int(test[1].max()))
+        if largest >= self.num_classes:
+            raise UserError(f"dataset.num_classes={self.num_classes}, but the labels run to {largest}")
         chosen, everything = np.arange(len(labels)), np.arange(len(test[1]))
         parts = {"test": (test, everything), "validation": (test, everything)}
         if self.protocol == "validated":
@@ -194,10 +202,12 @@ class DataModule(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # Its own, or every epoch's start would draw from the global generator.
+            generator=torch.Generator().manual_seed(self.seed),
         )
 
     def _workers(self) -> int:
         """Loader processes: as told, else none where a batch is one copy, else one a spare core, at most 8."""
         if self.num_workers is not None:
             return self.num_workers
-        return min(8, max(1, (os.cpu_count() or 1) - 1)) if self.augmentation.per_image else 0
+        return min(8, max(1, usable_cores() - 1)) if self.augmentation.per_image else 0

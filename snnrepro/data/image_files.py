@@ -8,6 +8,7 @@ import gzip
 import io
 import math
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,24 +83,28 @@ def _read_idx_folder(folder: Path, name: str) -> Images:
         raise missing(dataset, folder, f"{name}/raw/train-images-idx3-ubyte and the other three idx files")
     arrays: list[Any] = []
     for split in ("train", "t10k"):
-        x = read_idx(raw / f"{split}-images-idx3-ubyte")
-        y = read_idx(raw / f"{split}-labels-idx1-ubyte")
+        images, labels = raw / f"{split}-images-idx3-ubyte", raw / f"{split}-labels-idx1-ubyte"
+        x, y = read_idx(images), read_idx(labels)
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y):
             raise UserError(f"{raw}: {split} holds images {x.shape} and labels {y.shape}, which do not belong together")
-        arrays += [x[:, None], _labels(y, raw, 10)]
+        arrays += [x[:, None], _labels(y, labels, 10)]
     train_x, train_y, test_x, test_y = arrays
     return Images(train_x, train_y, test_x, test_y)
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:
     """An idx file of unsigned bytes, or the same with .gz: magic 0x0000080N, N big-endian sizes, the bytes."""
-    packed = file.with_name(file.name + ".gz")
+    if not file.exists():
+        packed = file.with_name(file.name + ".gz")
+        if not packed.exists():
+            raise UserError(f"{file} not found (nor {packed.name})")
+        file = packed
     try:
-        data = file.read_bytes() if file.exists() else gzip.decompress(packed.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{file} not found (nor {packed.name})") from None
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise UserError(f"{file if file.exists() else packed} cannot be read: {error}") from None
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file} cannot be read: {first_line(error)}") from None
     dimensions = data[3] if len(data) >= 4 and data[:3] == b"\x00\x00\x08" else 0
     header = 4 + 4 * dimensions
     if not 1 <= dimensions <= 4 or len(data) < header:
@@ -108,6 +113,8 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     expected = header + math.prod(shape)
     if len(data) != expected:
         raise UserError(f"{file} holds {len(data):,} bytes where its header says {expected:,}: fetch it again")
+    if 0 in shape:
+        raise UserError(f"{file} holds nothing: its header says {shape}")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
@@ -117,10 +124,11 @@ def read_cifar_binary(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
         data = np.fromfile(file, np.uint8)
     except FileNotFoundError:
         raise UserError(f"{file} not found") from None
-    if data.size != 10_000 * CIFAR_RECORD:
-        raise UserError(
-            f"{file} holds {data.size:,} bytes, a CIFAR-10 batch has {10_000 * CIFAR_RECORD:,}: fetch it again"
-        )
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {first_line(error)}") from None
+    expected = 10_000 * CIFAR_RECORD
+    if data.size != expected:
+        raise UserError(f"{file} holds {data.size:,} bytes, a CIFAR-10 batch has {expected:,}: fetch it again")
     records = data.reshape(-1, CIFAR_RECORD)
     return records[:, 1:].reshape(-1, 3, 32, 32), _labels(records[:, 0], file, 10)
 
@@ -148,15 +156,22 @@ def read_cifar_pickle(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     """A CIFAR-10 batch of the Python version, read without executing what the pickle may ask for."""
     try:
         batch = _CifarUnpickler(io.BytesIO(file.read_bytes()), encoding="bytes").load()
-        x = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-        y = np.asarray(batch[b"labels"], np.int64)
+        x, y = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
     except FileNotFoundError:
         raise UserError(f"{file} not found") from None
     except Exception as error:
-        raise UserError(f"{file} is not a CIFAR-10 batch ({error}): fetch it again") from None
-    if len(x) != 10_000 or len(y) != len(x):
-        raise UserError(f"{file} holds {len(x):,} images and {len(y):,} labels, a CIFAR-10 batch has 10,000")
-    return x, _labels(y, file, 10)
+        raise UserError(f"{file} is not a CIFAR-10 batch ({first_line(error)}): fetch it again") from None
+    if x.dtype != np.uint8 or x.size != 10_000 * 3072 or not np.issubdtype(y.dtype, np.integer) or y.shape != (10_000,):
+        raise UserError(
+            f"{file} holds {x.dtype} pixels {x.shape} and {y.dtype} labels {y.shape}, "
+            "a CIFAR-10 batch has uint8 (10000, 3072) and integers (10000,)"
+        )
+    return x.reshape(-1, 3, 32, 32), _labels(y, file, 10)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _labels(y: NDArray[Any], file: Path, num_classes: int) -> NDArray[np.int64]:

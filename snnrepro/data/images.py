@@ -72,6 +72,10 @@ class ImageDataModule(DataModule):
             raise UserError(
                 f"dataset.num_steps={num_steps}, but one column a step makes {width} steps of images {width} wide"
             )
+        if any(len(values) not in (1, channels) for values in (mean, std)) or any(value <= 0 for value in std):
+            raise UserError(
+                f"dataset.mean and dataset.std hold one number, or one for each of {channels} channels, and no std of 0"
+            )
         self.source = source
         self.image_shape = (channels, height, width)
         self.num_classes = num_classes

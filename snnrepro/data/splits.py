@@ -29,6 +29,8 @@ def stratified_split(labels: Indices, fraction: float, seed: int) -> tuple[Indic
 
     Raises UserError where one side would be empty.
     """
+    if not len(labels):
+        raise UserError("there are no samples to split")
     generator = np.random.default_rng(seed)
     held = [
         generator.permutation(members)[: round(fraction * len(members))]
