@@ -15,7 +15,7 @@ from typing import Any
 
 from snnrepro.errors import UserError
 from snnrepro.ledger.record import read_record
-from snnrepro.ledger.tables import accuracy_of, amount, energy, percent, show, sweep_table
+from snnrepro.ledger.tables import accuracy_of, amount, energy, percent, runs_table, show
 
 Found = tuple[Path, dict[str, Any]]
 
@@ -107,7 +107,7 @@ def report(folders: list[Path], out: Path) -> None:
     if not found:
         raise UserError(f"no run.json below {', '.join(map(str, folders))}; `make train` writes the first")
     out.mkdir(parents=True, exist_ok=True)
-    show(sweep_table([(record["identity"], record) for _, record in found]))
+    show(runs_table("runs", [(record["identity"], record) for _, record in found]))
     (out / "REPORT.md").write_text(markdown(found, broken))
     by_experiment: dict[str, list[Found]] = defaultdict(list)
     for where, record in found:

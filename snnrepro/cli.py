@@ -43,7 +43,7 @@ def launch(task: Callable[[], object]) -> int:
 def report(jobs: list[Job]) -> int:
     """Print the run's table, or the sweep's; 1 where a record says anything but completed."""
     from snnrepro.ledger.record import read_record, run_folder
-    from snnrepro.ledger.tables import run_table, show, sweep_table
+    from snnrepro.ledger.tables import run_table, runs_table, show
 
     folders = [run_folder(job.config, job.choices) for job in jobs]
     records = [read_record(folder) for folder in folders]
@@ -51,7 +51,7 @@ def report(jobs: list[Job]) -> int:
     if len(jobs) > 1:
         common = set.intersection(*(set(job.overrides) for job in jobs))
         names = [" ".join(word for word in job.overrides if word not in common) for job in jobs]
-        show(sweep_table(list(zip(names, records, strict=True))))
+        show(runs_table("sweep", list(zip(names, records, strict=True))))
         print(f"records: {Path(jobs[0].config.paths.runs_dir)}; {sum(completed)} of {len(jobs)} completed")
     elif completed[0] and records[0] is not None:
         show(run_table(records[0], str(folders[0])))

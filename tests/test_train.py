@@ -253,6 +253,13 @@ def test_early_stopping_gradient_clipping_and_bf16_are_switches(train, tmp_path)
     assert len(rows) < 50
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_every_precision_trains_tests_and_is_timed(train, tmp_path, precision):
+    code, _, err = train(SMOKE, f"trainer.precision={precision}", "neuron=psn")
+    assert code == 0, err
+    assert one_record(tmp_path / "runs")["metrics"]["speed/neuron_vs_lif_loop"] > 0
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_training_gives_the_same_network_as_eager(train, tmp_path):

@@ -8,7 +8,9 @@ without what only says where and on what it runs. run.json is written atomically
 import fcntl
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -68,9 +70,8 @@ class Run:
     """A run in progress: a context manager that ends its record, whatever happens inside.
 
     `ready` is False where there is nothing to do: the run is completed, or cannot be started; why has been printed.
-    A mistake of the user (UserError, a full disk) is recorded and
-    printed as one line, any other exception with its traceback; neither leaves the context, so that a sweep goes on.
-    Ctrl-C is recorded as interrupted and does leave it.
+    A mistake of the user (UserError, a full disk) is recorded and printed as one line, any other exception with its
+    traceback; neither leaves the context, so that a sweep goes on. Ctrl-C is recorded as interrupted and leaves it.
     """
 
     def __init__(self, config: DictConfig, choices: dict[str, str | None], overrides: list[str]) -> None:
@@ -78,7 +79,7 @@ class Run:
         self.folder = run_folder(config, choices)
         self.ready = False
         self._overwrite: bool = config.overwrite
-        self._paths = {name: Path(str(path)).expanduser().resolve() for name, path in config.paths.items()}
+        self._paths = {name: Path(str(path)).expanduser() for name, path in config.paths.items()}
         self._lock: TextIO | None = None
         self._started = time.monotonic()
         plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -128,6 +129,8 @@ class Run:
         self._lock = (self.folder / "lock").open("a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(self._lock.fileno()).st_nlink == 0:  # its holder has just ended and removed it
+                raise BlockingIOError
         except OSError:
             self._lock.seek(0)
             holder = self._lock.readline().strip() or "another process"
@@ -154,6 +157,7 @@ class Run:
             {
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "resumed": self.checkpoint is not None,
+                "commit": self.record["git"]["commit"],
                 "seconds": None,
             }
         )
@@ -167,8 +171,11 @@ class Run:
         self._write()
 
     def complete(self, results: dict[str, Any]) -> None:
-        """The run has its metrics."""
-        self._end("completed", None, results)
+        """The run has its metrics. One that is NaN or infinite becomes null and is listed in `nonfinite`."""
+        metrics = results.get("metrics", {})
+        wrong = sorted(name for name, value in metrics.items() if value is not None and not math.isfinite(value))
+        finite = {name: None if name in wrong else value for name, value in metrics.items()}
+        self._end("completed", None, {**results, "metrics": finite, **({"nonfinite": wrong} if wrong else {})})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -212,8 +219,11 @@ class Run:
     def _scrub(self, text: str) -> str:
         """Without this machine's paths."""
         for name, path in self._paths.items():
-            text = text.replace(str(path), f"<{name}>")
-        return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")
+            for spelling in (path.resolve(), path.absolute()):
+                text = text.replace(str(spelling), f"<{name}>")
+        text = text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")
+        # Any other absolute path keeps its last part only.
+        return re.sub(r"(?<![\w<>.~/-])/(?:[^\s/:'\"]+/)+", "", text)
 
     def _write(self) -> None:
         partial = self.folder / "run.json.partial"

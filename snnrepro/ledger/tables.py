@@ -74,9 +74,9 @@ def run_table(record: dict[str, Any], where: str) -> Table:
     return table
 
 
-def sweep_table(rows: list[tuple[str, dict[str, Any] | None]]) -> Table:
-    """The runs of a sweep, read from their records: (what was asked for, record or None)."""
-    table = Table(title="sweep", title_justify="left")
+def runs_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Table:
+    """Runs by their records, a row each: (what it is called, record or None)."""
+    table = Table(title=title, title_justify="left")
     for column in ("run", "status"):
         table.add_column(column, overflow="fold")
     for column in ("test accuracy", "firing rate", "spikes", "energy", "train samples/s", "vs LIF loop"):

@@ -7,13 +7,13 @@ into the weights before it) are not counted. A neuron's own arithmetic is its `o
 """
 
 import copy
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from snnrepro.metrics.hooks import ForwardHooks
 from snnrepro.neurons.neuron import Neuron
 
 
@@ -60,34 +60,27 @@ def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
     return gradient[0]
 
 
-class OperationCounter:
+class OperationCounter(ForwardHooks):
     """Context in which the operations of `network` (called on `[T, B, *]`) are counted.
 
     A layer counts as spike-driven only if every input it saw was binary.
     """
 
     def __init__(self, network: nn.Module) -> None:
+        super().__init__()
         self.network = network
         self.samples = 0
         self.synapses = {n: _Synapses(m) for n, m in network.named_modules() if isinstance(m, nn.Linear | _ConvNd)}
         self._own: dict[str, Tensor] = {}  # of each neuron layer: ACs, MACs, state bytes, summed over samples
-        self._handles: list[Any] = []
 
-    def __enter__(self) -> "OperationCounter":
-        self._handles.append(self.network.register_forward_pre_hook(self._count_samples))
+    def _attach(self) -> list[Any]:
+        handles = [self.network.register_forward_pre_hook(self._count_samples)]
         for name, module in self.network.named_modules():
             if name in self.synapses:
-                self._handles.append(module.register_forward_pre_hook(self._see(name)))
+                handles.append(module.register_forward_pre_hook(self._see(name)))
             elif isinstance(module, Neuron):
-                self._handles.append(module.register_forward_pre_hook(self._own_of(name, module)))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+                handles.append(module.register_forward_pre_hook(self._own_of(name, module)))
+        return handles
 
     def _count_samples(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.samples += inputs[0].shape[1]

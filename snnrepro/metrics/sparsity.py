@@ -3,12 +3,12 @@
 Firing rate = all spikes / sum over layers of (neurons x T x samples); the input and the readout are not counted.
 """
 
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from snnrepro.metrics.hooks import ForwardHooks
 from snnrepro.neurons.neuron import Neuron
 
 
@@ -23,30 +23,21 @@ class LayerSpikes(NamedTuple):
         return self.spikes / self.possible if self.possible else 0.0
 
 
-class SpikeCounter:
+class SpikeCounter(ForwardHooks):
     """Context in which every Neuron of `network` has its output `[T, B, *]` counted, exactly, in float64.
 
     layers: one LayerSpikes for each neuron layer, by module name. samples: how many samples went through.
     """
 
     def __init__(self, network: nn.Module) -> None:
+        super().__init__()
         self._neurons = {name: m for name, m in network.named_modules() if isinstance(m, Neuron)}
         self._spikes: dict[str, Tensor] = {}
         self._possible: dict[str, int] = {}
         self._samples: dict[str, int] = {}
-        self._handles: list[Any] = []
 
-    def __enter__(self) -> "SpikeCounter":
-        for name, neuron in self._neurons.items():
-            self._handles.append(neuron.register_forward_hook(self._hook(name)))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def _attach(self) -> list[Any]:
+        return [neuron.register_forward_hook(self._hook(name)) for name, neuron in self._neurons.items()]
 
     def _hook(self, name: str) -> Any:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,12 @@ class Costs(Callback):
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        self._spikes = SpikeCounter(network).__enter__()
-        self._operations = OperationCounter(network).__enter__()
+        self._counting = ExitStack()
+        self._spikes = self._counting.enter_context(SpikeCounter(network))
+        self._operations = self._counting.enter_context(OperationCounter(network))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._spikes.__exit__(None, None, None)
-        self._operations.__exit__(None, None, None)
+        self._counting.close()
         counts = self._operations.counts
         self.metrics = self._spikes.summary() | {
             "test/energy_pj_per_sample": self.cost_model.energy_pj(counts),

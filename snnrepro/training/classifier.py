@@ -79,7 +79,7 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        outputs = self._forward(x)
+        outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
         loss = self.loss(outputs, y, self.readout)
         finite = torch.isfinite(loss.detach())
         self._nonfinite = ~finite if self._nonfinite is None else self._nonfinite | ~finite
@@ -93,12 +93,12 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
-        outputs = self._forward(x)
+        outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
         self._log_metrics("each_epoch", self.stage, outputs, y, self.loss(outputs, y, self.readout))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
-        outputs = self(x)
+        outputs = self(self.trainer.precision_plugin.convert_input(x))
         self._log_metrics("test_", "test", outputs, y, self.loss(outputs, y, self.readout))
 
     def _log_metrics(self, key: str, stage: str, outputs: Tensor, y: Tensor, loss: Tensor) -> None:

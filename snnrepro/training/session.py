@@ -193,18 +193,19 @@ class Session:
         network = self.classifier.network.to(self.trainer.strategy.root_device)
         network.eval()
         device = next(network.parameters()).device
+        precision = self.trainer.precision_plugin
         batches = [
-            self.data.prepare(x.to(device), y.to(device), training=False)[0]
+            precision.convert_input(self.data.prepare(x.to(device), y.to(device), training=False)[0])
             for x, y in itertools.islice(self.data.test_dataloader(), 4)
         ]
-        ratios = network_against_loop(network, batches[0])
+        with precision.forward_context():
+            ratios = network_against_loop(network, batches[0])
+            shapes = input_shapes(network, batches[0])
+            inference = inference_samples_per_second(network, itertools.cycle(batches))
         batch = batches[0].shape[1]
-        self.timed_shapes = {
-            name: list(timed_shape((steps, batch, *rest)))
-            for name, _, (steps, _, *rest) in input_shapes(network, batches[0])
-        }
+        self.timed_shapes = {name: list(timed_shape((steps, batch, *rest))) for name, _, (steps, _, *rest) in shapes}
         return {
-            "test/samples_per_second": inference_samples_per_second(network, itertools.cycle(batches)),
+            "test/samples_per_second": inference,
             "speed/neuron_vs_lif_loop": None,
             "speed/neuron_vs_lif_loop_forward": None,
             **ratios,

@@ -38,7 +38,9 @@ class TrainerSettings:
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError("trainer.accelerator=gpu, but torch finds no GPU here: take trainer=cpu or trainer=auto")
         self.max_epochs = max_epochs
-        self.accelerator = accelerator
+        self.accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}[
+            accelerator
+        ]
         self.precision = precision
         self.gradient_clip_val = gradient_clip_val
         self.early_stopping_patience = early_stopping_patience

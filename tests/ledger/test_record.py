@@ -7,7 +7,7 @@ from rich.console import Console
 
 from snnrepro.config.compose import compose_job
 from snnrepro.ledger.record import Run, identity, read_record
-from snnrepro.ledger.tables import accuracy_of, energy, run_table, sweep_table
+from snnrepro.ledger.tables import accuracy_of, energy, run_table, runs_table
 
 
 def name_of(*words: str) -> tuple[str, str, str]:
@@ -87,8 +87,8 @@ def test_unexpected_error_is_recorded_with_its_type_and_shown_with_its_traceback
 
 def test_error_in_the_record_names_no_path_of_the_machine(tmp_path):
     with open_run(tmp_path) as run:
-        raise OSError(f"cannot read {tmp_path}/file")
-    assert str(tmp_path) not in (run.folder / "run.json").read_text()
+        raise OSError(f"cannot read {tmp_path}/file nor /some/where/else.txt")
+    assert read_record(run.folder)["error"] == "OSError: cannot read <runs_dir>/file nor else.txt"
 
 
 def test_command_in_the_record_leaves_out_paths(tmp_path):
@@ -125,15 +125,18 @@ def test_broken_record_reads_as_none_and_is_written_anew(tmp_path):
         assert again.ready
 
 
-def test_nan_is_never_written_as_a_number(tmp_path):
-    with pytest.raises(ValueError, match="JSON"), open_run(tmp_path) as run:
-        run.complete({"metrics": {"test/accuracy": float("nan")}})
+def test_nan_is_written_as_null_and_listed(tmp_path):
+    with open_run(tmp_path) as run:
+        run.complete({"metrics": {"test/accuracy": 0.5, "test/loss": float("nan"), "test/accuracy_best_epoch": None}})
+    record = read_record(run.folder)
+    assert record["metrics"] == {"test/accuracy": 0.5, "test/loss": None, "test/accuracy_best_epoch": None}
+    assert record["nonfinite"] == ["test/loss"]
 
 
 def test_tables_show_partial_and_failed_records_without_breaking(tmp_path):
     failed = {"status": "failed", "error": "no space", "metrics": {}}
     console = Console(width=200, record=True)
-    console.print(sweep_table([("seed=0", failed), ("seed=1", None)]))
+    console.print(runs_table("sweep", [("seed=0", failed), ("seed=1", None)]))
     text = console.export_text()
     assert "failed: no space" in text
     assert "no record" in text
