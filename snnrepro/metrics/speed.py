@@ -66,8 +66,8 @@ def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-3) -> bool
 
 
 def passes_check(neuron: Neuron, num_steps: int, device: torch.device) -> bool:
-    """`equals_reference` on fresh input `[num_steps, 1, 256]`."""
-    with torch.inference_mode(False):
+    """`equals_reference` on fresh input `[num_steps, 1, 256]`, in fp32: a backward pass under autocast would round."""
+    with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         return equals_reference(neuron, torch.randn(num_steps, 1, 256, device=device))
 
 
@@ -80,7 +80,7 @@ def neuron_against_loop(
     """
     if not passes_check(neuron, shape[0], device):
         return {}
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         x = torch.randn(shape, device=device)
         modules = {"neuron": copy.deepcopy(neuron), "lif": LIF().to(device)}
         candidates: dict[str, Callable[[], object]] = {}
