@@ -8,6 +8,7 @@ Each prints a table and writes results/benchmarks/<name>_<device>.csv with all c
 
 import argparse
 import csv
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,15 @@ def conditions(device: Any) -> Row:
     }
 
 
+def spread(name: str, seconds: list[float]) -> Row:
+    """Median, smallest and largest of the repeats."""
+    return {
+        name: statistics.median(seconds) if seconds else None,
+        f"{name}_min": min(seconds, default=None),
+        f"{name}_max": max(seconds, default=None),
+    }
+
+
 def neurons(arguments: argparse.Namespace) -> Iterator[Row]:
     """Forward and forward+backward of each neuron at [T, N] against the LIF loop, fp32, checked before timed."""
     import torch
@@ -46,7 +56,7 @@ def neurons(arguments: argparse.Namespace) -> Iterator[Row]:
 
     from snnrepro.config.check import options
     from snnrepro.config.compose import compose_job
-    from snnrepro.metrics.speed import neuron_against_loop
+    from snnrepro.metrics.speed import loop_timings
 
     device = torch.device(arguments.device)
     chosen = arguments.neurons or options("neuron")
@@ -58,13 +68,13 @@ def neurons(arguments: argparse.Namespace) -> Iterator[Row]:
         for size in arguments.sizes:
             for name, factory in factories.items():
                 neuron = factory(num_steps=steps, num_features=size).to(device)
-                seconds = neuron_against_loop(neuron, (steps, 1, size), device, arguments.repeats)
+                seconds = loop_timings(neuron, (steps, 1, size), device, arguments.repeats)
                 row = {"neuron": name, "kernel": neuron.kernel, "T": steps, "N": size, "dtype": "float32"}
                 for kind in ("forward", "forward_backward"):
-                    # An empty dict: the equality check failed, and no time is reported.
-                    own, loop = seconds.get(f"neuron_{kind}"), seconds.get(f"lif_{kind}")
-                    row |= {f"{kind}_s": own, f"lif_loop_{kind}_s": loop}
-                    row[f"{kind}_vs_lif_loop"] = loop / own if own and loop else None
+                    # Nothing where the equality check failed: no time is reported then.
+                    own, loop = seconds.get(f"neuron_{kind}", []), seconds.get(f"lif_{kind}", [])
+                    row |= spread(f"{kind}_s", own) | spread(f"lif_loop_{kind}_s", loop)
+                    row[f"{kind}_vs_lif_loop"] = statistics.median(loop) / statistics.median(own) if own else None
                 yield row | {"repeats": arguments.repeats, "checked": bool(seconds)} | conditions(device)
 
 

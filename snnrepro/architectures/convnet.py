@@ -1,4 +1,4 @@
-"""The two convolutional networks of the PSN paper (PAPERS.md section 1).
+"""The two convolutional networks of the PSN paper (Fang et al., NeurIPS 2023, arXiv 2304.12760).
 
 Shapes: input `[T, B, C, H, W]` (image repeated) or `[T, B, C, L]` (one column a step); output `[T, B, K]`.
 """

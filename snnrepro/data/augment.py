@@ -17,7 +17,7 @@ class Augmentation:
     flip: probability of a horizontal flip. policy: one torchvision operation of random strength on every image
     (bilinear). erasing: probability of erasing a rectangle after normalisation. mixup_alpha, cutmix_alpha: each batch
     is mixed by one of those above 0, chosen with equal chance; labels become `[B, K]` probabilities.
-    Source: PAPERS.md section 1, "CIFAR augmentation".
+    Source: the released code of PSN, arXiv 2304.12760.
     """
 
     def __init__(

@@ -74,7 +74,12 @@ def passes_check(neuron: Neuron, num_steps: int, device: torch.device) -> bool:
 def neuron_against_loop(
     neuron: Neuron, shape: tuple[int, ...], device: torch.device, repeats: int = 7
 ) -> dict[str, float]:
-    """Median seconds of `neuron` and of the step-by-step LIF on fresh input of `shape` `[T, B, *]`.
+    """The medians of `loop_timings`, in seconds."""
+    return {name: statistics.median(s) for name, s in loop_timings(neuron, shape, device, repeats).items()}
+
+
+def loop_timings(neuron: Neuron, shape: tuple[int, ...], device: torch.device, repeats: int) -> dict[str, list[float]]:
+    """Seconds of `neuron` and of the step-by-step LIF on fresh input of `shape` `[T, B, *]`, in interleaved repeats.
 
     Keys: neuron and lif, each with _forward and _forward_backward. Empty where the equality check fails.
     """
@@ -87,8 +92,7 @@ def neuron_against_loop(
         for name, module in modules.items():
             candidates[f"{name}_forward"] = partial(_forward, module, x)
             candidates[f"{name}_forward_backward"] = partial(_forward_backward, module, x.clone().requires_grad_(True))
-        seconds = interleaved(candidates, device, repeats)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        return interleaved(candidates, device, repeats)
 
 
 def _forward(module: nn.Module, x: Tensor) -> None:

@@ -1,7 +1,8 @@
 """The step-by-step leaky integrate-and-fire neuron, the baseline of every claim.
 
 Shapes: x, membrane, spikes `[T, B, *]`; v `[B, *]`.
-Source: PAPERS.md section 1 (LIF tau 2, soft reset, reset detached) and section 3 (hard reset, v = tau v + x).
+Source: the baselines of PSN, arXiv 2304.12760 (tau 2, soft reset, reset detached), and of MPE-PSN, arXiv 2409.04978
+(hard reset, h = 0.25 v + x: tau = 4/3 and decay_input false).
 """
 
 from collections.abc import Callable

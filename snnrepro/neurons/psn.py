@@ -2,7 +2,7 @@
 
 Shapes: X, H `[T, B, *]`; weight W `[T, T]`, bias b `[T]`, one of each per layer, shared by all its neurons.
     H = W X + b,  S = 1[H >= 0]; b starts at -1, that is, a threshold of 1.
-Source: Fang et al., NeurIPS 2023, arXiv 2304.12760 (PAPERS.md section 1).
+Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
 """
 
 import math

@@ -3,7 +3,7 @@
 Shapes: x, D, H `[T, B, *]`; A, R `[T, T]`.
     A[i, j] = tau^-(i-j+1) for j <= i        D = A X
     R[i, j] = -tau^-(i-j)  for j <  i        H = D + v_threshold R sigmoid(D),  S = 1[H > v_threshold]
-Source: Li et al., IJCNN 2024, arXiv 2402.00449 (PAPERS.md section 2).
+Source: Li et al., IJCNN 2024, arXiv 2402.00449.
 """
 
 from typing import Literal

@@ -2,7 +2,7 @@
 
 The spike is a step function of the distance u = h - v_threshold; backward, the step's derivative is replaced by
 g(u), the derivative of a smooth primitive G(u). With `learnable=True` the width alpha is trained by dG/dalpha, which
-is what the PSU code does with its ATan (PAPERS.md, section 2).
+is what the PSU code does with its ATan (arXiv 2402.00449).
 """
 
 import math
