@@ -3,7 +3,7 @@
     python scripts/benchmark.py neurons    every neuron against the step-by-step LIF, over T and N
     python scripts/benchmark.py data       loaders with their data set's own augmentation, samples/s of one process
 
-Each prints a table and writes results/benchmarks/<name>_<device>.csv with all conditions (--out: another folder).
+Each prints a table and writes runs/benchmarks/<name>_<device>.csv with all conditions (--out: another folder).
 """
 
 import argparse
@@ -139,7 +139,7 @@ def main() -> None:
     of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
     for command in (of_neurons, of_data):
         command.add_argument("--repeats", type=int, default=5)
-        command.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+        command.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the rows")
     arguments = parser.parse_args()
     try:
         run(arguments)

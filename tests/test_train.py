@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "trainer=smoke"
@@ -52,7 +53,8 @@ def test_record_holds_config_git_versions_device_samples_and_units_of_all_metric
     assert record["versions"]["torch"].startswith("2.11")
     assert record["device"]["type"] == "cpu"
     assert record["device"]["threads"] >= 1
-    assert record["samples"] == {"train": 1295, "train_available": 1295, "validation": 143, "test": 359}
+    samples = {"train": 1295, "train_available": 1295, "train_per_epoch": 128, "validation": 128}
+    assert record["samples"] == samples | {"test": 128, "test_available": 359}
     assert record["kernel"] == {"neuron1": "torch", "neuron2": "torch"}
     assert set(record["units"]) == set(record["metrics"])
     for name in ("test/firing_rate", "test/spikes_per_sample", "test/energy_pj_per_sample", "train/samples_per_second"):
@@ -94,7 +96,8 @@ def test_paper_protocol_takes_the_whole_train_set_and_tests_after_every_epoch(tr
     assert metrics["test/accuracy"] is None
     assert metrics["test/accuracy_best_epoch"] == pytest.approx(max(accuracies), abs=1e-5)
     assert metrics["test/accuracy_last_epoch"] == pytest.approx(accuracies[-1], abs=1e-5)
-    assert record["samples"] == {"train": 1438, "train_available": 1438, "validation": 0, "test": 359}
+    samples = {"train": 1438, "train_available": 1438, "train_per_epoch": 1438, "validation": 0}
+    assert record["samples"] == samples | {"test": 359, "test_available": 359}
     assert "last epoch" in out
 
 
@@ -117,6 +120,7 @@ def test_subset_is_balanced_and_named_in_record_and_table(train, tmp_path):
     assert code == 0
     assert one_record(tmp_path / "runs")["samples"]["train"] == 200
     assert "200 of 1,295 train" in out
+    assert "128 of 359 test" in out
 
 
 def test_same_seed_gives_the_same_metrics_and_another_seed_does_not(train, tmp_path):
@@ -166,6 +170,13 @@ def test_nonfinite_loss_stops_the_run_as_failed(train, tmp_path):
     assert "test accuracy" not in out
 
 
+def test_last_checkpoint_follows_every_epoch_not_only_the_best(train, tmp_path):
+    assert train("trainer.max_epochs=3", "optimizer.lr=0.0")[0] == 0
+    checkpoints = next((tmp_path / "runs").rglob("checkpoints"))
+    epochs = {name: torch.load(checkpoints / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
+    assert epochs["best"] < epochs["last"] == 2
+
+
 @pytest.mark.slow
 def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_path):
     words = ["trainer.max_epochs=30", "neuron=psn", "architecture.dropout=0.2", "trainer.progress_bar=false"]
@@ -178,6 +189,8 @@ def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_pat
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    last = torch.load(next(tmp_path.glob("cut/*/*/*/checkpoints/last.ckpt")), weights_only=True)
+    assert len(curves(tmp_path / "cut")) - 1 <= last["epoch"] + 1  # no ended epoch is lost
     cut = one_record(tmp_path / "cut")
     assert cut["status"] == "interrupted"
     assert cut["metrics"] == {}

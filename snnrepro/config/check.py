@@ -1,5 +1,6 @@
 """Every mistake that a composed config shows by itself, found before torch is imported."""
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ def check(config: DictConfig) -> None:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise UserError(f"config key {key}: {str(error).splitlines()[0]}") from None
+    _check_finite(plain, "")
     root = OmegaConf.to_container(_yaml(CONFIGS / "train.yaml"))
     assert isinstance(root, dict)
     root.pop("defaults")
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment"}
     known = sorted({*map(str, root), *groups})
     for key, value in plain.items():
+        if key == "experiment":
+            raise UserError("an experiment file begins with the line `# @package _global_`; this one does not")
         if key not in known:
             raise UserError(f"unknown key {key!r}{did_you_mean(str(key), known)}")
         if key in groups:
@@ -65,7 +69,21 @@ def _check_fit(plain: dict[str, Any]) -> None:
         )
 
 
+def _check_finite(value: Any, key: str) -> None:
+    """Infinity and NaN are no setting of anything, and no JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key} must be a finite number, got {value}")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for inner, item in items:
+        _check_finite(item, f"{key}.{inner}" if key else str(inner))
+
+
 def _check_scalars(plain: dict[str, Any]) -> None:
+    for name, path in plain["paths"].items():
+        if not isinstance(path, str) or not path.strip():
+            raise UserError(f"paths.{name} must be a folder, got {path!r}")
+    if isinstance(plain["version"], bool) or not isinstance(plain["version"], int):
+        raise UserError(f"version must be a whole number, got {plain['version']!r}")
     if isinstance(plain["seed"], bool) or not isinstance(plain["seed"], int) or not 0 <= plain["seed"] < 2**32:
         raise UserError(f"seed must be a whole number from 0 to 2^32 - 1, got {plain['seed']!r}")
     if plain["protocol"] not in PROTOCOLS:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from snnrepro.config.check import CONFIGS, options
 from snnrepro.errors import UserError, did_you_mean
@@ -70,6 +71,8 @@ def overrides_at_fault(overrides: list[str], error: Exception) -> str:
 def compose_job(overrides: list[str]) -> Job:
     """Raises UserError where a group, a choice or a key does not exist, or a value does not fit."""
     for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_delete():
+            raise UserError(f"{override.input_line} would delete a setting: set it to another value instead")
         group = override.key_or_group
         if group in _groups() and group != "experiment" and not isinstance(override.value(), str):
             raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
@@ -77,6 +80,8 @@ def compose_job(overrides: list[str]) -> Job:
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train"):
         try:
             config = compose("train", overrides=overrides, return_hydra_config=True)
+        except YAMLError as error:
+            raise UserError(" ".join(f"a config file cannot be read: {error}".split())) from None
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise UserError(_one_line(error, overrides)) from None
     choices = dict(config.hydra.runtime.choices)

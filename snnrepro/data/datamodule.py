@@ -141,6 +141,11 @@ class DataModule(L.LightningDataModule):
         chosen, everything = np.arange(len(labels)), np.arange(len(test[1]))
         parts = {"test": (test, everything), "validation": (test, everything)}
         if self.protocol == "validated":
+            if not 0 < self.validation_fraction < 1:
+                raise UserError(
+                    f"dataset.validation_fraction must lie between 0 and 1, got {self.validation_fraction:g}; "
+                    "protocol=paper trains without validation"
+                )
             chosen, held_out = stratified_split(labels, self.validation_fraction, self.split_seed)
             parts["validation"] = (train, held_out)
         available = len(chosen)

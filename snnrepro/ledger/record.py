@@ -190,17 +190,16 @@ class Run:
             return True
         if isinstance(error, KeyboardInterrupt):
             self._end("interrupted", None)
-            print(f"interrupted; the same command goes on from the last epoch: {self.folder}", file=sys.stderr)
+            goes_on = "goes on from the last epoch" if self.checkpoint else "starts again, no epoch had ended"
+            print(f"interrupted; the same command {goes_on}: {self.folder}", file=sys.stderr)
             return False
         if not isinstance(error, Exception):
             return False
-        disk_full = "No space left" in str(error) or "unexpected pos" in str(error)
-        text = "no space left on the disk: free some, or set paths.runs_dir" if disk_full else str(error)
-        if isinstance(error, UserError) or disk_full or isinstance(error, OSError):
-            line = f"{text}" if isinstance(error, UserError) or disk_full else f"{type(error).__name__}: {text}"
+        line = explain(error)
+        if line is not None:
             print(f"error: {line}", file=sys.stderr)
         else:
-            line = f"{type(error).__name__}: {text.strip().splitlines()[0] if text.strip() else ''}"
+            line = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
             traceback.print_exception(error)
         self._end("failed", self._scrub(line))
         return True
@@ -239,6 +238,20 @@ class Run:
             (self.folder / "lock").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+
+def explain(error: Exception) -> str | None:
+    """One line for what a user can mend; None for a fault of the program, which deserves its traceback."""
+    text = str(error)
+    if "No space left" in text or "unexpected pos" in text:
+        return "no space left on the disk: free some, or set paths.runs_dir"
+    if isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "alloc_cpu", "allocate memory")
+    ):
+        return "out of memory: lower dataset.batch_size, dataset.num_steps or the size of the architecture"
+    if isinstance(error, UserError):
+        return text
+    return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
 
 
 def git_state() -> dict[str, Any]:

@@ -29,6 +29,11 @@ def energy(picojoules: float | None) -> str:
     return f"{picojoules:.3g} pJ"
 
 
+def of_all(taken: int, available: int) -> str:
+    """`200 of 1,295`, or `1,295` where nothing is left out."""
+    return f"{taken:,} of {available:,}" if taken < available else f"{taken:,}"
+
+
 def accuracy_of(record: dict[str, Any]) -> float | None:
     """The accuracy of the record's own protocol: at the epoch chosen on validation, or of the last epoch."""
     metrics = record.get("metrics", {})
@@ -47,11 +52,11 @@ def run_table(record: dict[str, Any], where: str) -> Table:
     table.add_column()
     if record["protocol"] == "paper":
         best = (
-            f"best of the test set's epochs {percent(get('test/accuracy_best_epoch'))} (epoch {record['best_epoch']})"
+            f"best epoch on the test set {percent(get('test/accuracy_best_epoch'))} (epoch {record['best_epoch'] + 1})"
         )
         table.add_row("test accuracy", f"last epoch {percent(get('test/accuracy_last_epoch'))}, {best}")
     else:
-        chosen = f"epoch {record['best_epoch']}, chosen on validation at {percent(get('validation/accuracy'))}"
+        chosen = f"epoch {record['best_epoch'] + 1}, chosen on validation at {percent(get('validation/accuracy'))}"
         table.add_row("test accuracy", f"{percent(get('test/accuracy'))} ({chosen})")
     rates = {name.rsplit("/", 1)[1]: v for name, v in metrics.items() if name.startswith("test/firing_rate/")}
     by_layer = ", ".join(f"{layer} {value:.4f}" for layer, value in rates.items())
@@ -64,11 +69,10 @@ def run_table(record: dict[str, Any], where: str) -> Table:
     speed = "not reported: it failed its equality check" if ratio is None else f"{ratio:.2f} x the step-by-step LIF"
     forward = get("speed/neuron_vs_lif_loop_forward")
     table.add_row("neuron speed", speed + ("" if forward is None else f" (forward alone {forward:.2f} x)"))
-    taken = samples["train"], samples["train_available"]
-    of_all = f" of {taken[1]:,}" if taken[0] < taken[1] else ""
     table.add_row(
         "samples",
-        f"{taken[0]:,}{of_all} train, {samples['validation']:,} validation, {samples['test']:,} test",
+        f"{of_all(samples['train'], samples['train_available'])} train, {samples['validation']:,} validation, "
+        f"{of_all(samples['test'], samples.get('test_available', samples['test']))} test",
     )
     table.add_row("record", f"{where}/run.json")
     return table
@@ -83,7 +87,7 @@ def runs_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Tab
         table.add_column(column, justify="right")
     for name, record in rows:
         if record is None:
-            table.add_row(name, "no record", *[DASH] * 6)
+            table.add_row(name, "not started", *[DASH] * 6)
             continue
         get = record.get("metrics", {}).get
         status = record["status"] + (f": {record['error']}" if record.get("error") else "")

@@ -67,7 +67,7 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> Any:
         try:
             optimizer = self.make_optimizer(self.network.parameters())
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             raise UserError(f"optimizer: {error}") from None
         return {
             "optimizer": optimizer,
@@ -119,7 +119,7 @@ class Classifier(L.LightningModule):
 
     def _check_finite(self, batch_idx: int | None) -> None:
         if self._nonfinite is not None and bool(self._nonfinite):
-            where = f"epoch {self.current_epoch}" + ("" if batch_idx is None else f", step {batch_idx}")
+            where = f"epoch {self.current_epoch + 1}" + ("" if batch_idx is None else f", step {batch_idx}")
             raise NonFiniteLossError(
                 f"the training loss became NaN or infinite ({where}): "
                 "lower optimizer.lr or set trainer.gradient_clip_val"

@@ -74,16 +74,15 @@ class Session:
         self.costs = Costs(part("energy")())
         stage = self.classifier.stage
         self.curves = Curves(folder / "curves.csv", stage, print_lines=not self.settings.progress_bar)
-        self.checkpoint = ModelCheckpoint(
-            dirpath=folder / "checkpoints",
-            filename="best",
-            monitor=f"{stage}/accuracy",
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
-        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, self.checkpoint]
+        where: dict[str, Any] = {
+            "dirpath": folder / "checkpoints",
+            "enable_version_counter": False,
+            "save_on_train_epoch_end": True,
+        }
+        self.best = ModelCheckpoint(filename="best", monitor=f"{stage}/accuracy", mode="max", **where)
+        # After every epoch; ModelCheckpoint's own save_last only follows a new best.
+        last = ModelCheckpoint(filename="last", monitor=None, **where)
+        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, self.best, last]
         if self.settings.progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         if self.settings.early_stopping_patience is not None:
@@ -117,7 +116,7 @@ class Session:
         network = self.classifier.network
         device = self.trainer.strategy.root_device
         return {
-            "samples": dict(self.data.splits),
+            "samples": self.data.splits | self._samples_used(),
             "parameters": sum(p.numel() for p in network.parameters()),
             "kernel": {name: m.kernel for name, m in network.named_modules() if isinstance(m, Neuron)},
             "device": {
@@ -127,6 +126,17 @@ class Session:
             },
             "cost_model": self.costs.cost_model.name,
         }
+
+    def _samples_used(self) -> dict[str, int]:
+        """What an epoch, a validation and the test really see, where batches are limited or a last one is dropped."""
+        used = {"test_available": self.data.splits["test"]}
+        for split, name in (("train", "train_per_epoch"), ("validation", "validation"), ("test", "test")):
+            limit = self.settings.limit_train_batches if split == "train" else self.settings.limit_eval_batches
+            samples = self.data.splits[split]
+            if split == "train" and self.data.drop_last:
+                samples -= samples % self.data.batch_size
+            used[name] = samples if limit is None else min(samples, limit * self.data.batch_size)
+        return used
 
     def fit(self, checkpoint: Path | None) -> None:
         """Train, from `checkpoint` on where there is one. Ctrl-C arrives as KeyboardInterrupt."""
@@ -149,7 +159,7 @@ class Session:
         Protocol validated: the weights that did best on validation. Protocol paper: the last epoch's weights, beside
         the best accuracy of all epochs on the test set. The other protocol's metrics are None.
         """
-        best = self.checkpoint.best_model_path if self.protocol == "validated" else None
+        best = self.best.best_model_path if self.protocol == "validated" else None
         try:
             self.trainer.test(
                 self.classifier,

@@ -1,5 +1,6 @@
 """A wrong command line is one line that says what to do, exit code 2, nothing written, and torch not imported."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,14 @@ WRONG = [
     (["neuron=lif,psu"], "add -m"),
     (["neuron=[a"], "write key=value"),
     (["neuron=null"], "one of its configs: lif, psn, psu"),
-    (["~loss"], "one of its configs"),
+    (["~loss"], "would delete a setting"),
+    (["~seed"], "would delete a setting"),
+    (["~optimizer.lr"], "would delete a setting"),
+    (["neuron=lif", "neuron.tau=inf"], "neuron.tau must be a finite number"),
+    (["optimizer.lr=nan"], "optimizer.lr must be a finite number"),
+    (["optimizer.betas=[0.9,inf]"], "optimizer.betas.1 must be a finite number"),
+    (["paths.runs_dir="], "paths.runs_dir must be a folder"),
+    (["version=x"], "version must be a whole number"),
     (["paths=here"], "paths is a group of keys"),
     (["dataset=seq_mnist", "dataset.num_steps=7"], "one column a step"),
     (["architecture=psn_seq_cifar"], "take architecture=dense or architecture=psn_cifar10"),
@@ -118,14 +126,27 @@ MISTYPED = [
 
 @pytest.mark.parametrize(("text", "expected"), MISTYPED)
 def test_mistyped_key_in_an_experiment_file_is_found_at_any_depth(text, expected, monkeypatch, tmp_path):
-    import shutil
-
     copy = tmp_path / "configs"
     shutil.copytree(CONFIGS, copy)
     (copy / "experiment" / "typo.yaml").write_text(f"# @package _global_\n{text}\n")
     monkeypatch.setattr("snnrepro.config.compose.CONFIGS", copy)
     with pytest.raises(UserError, match=expected.replace("?", r"\?")):
         check(compose_job(["experiment=typo"]).config)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("seed: [1\n", "line 2"), ("seed: 1\n", "# @package _global_"), ("# @package _global_\n\tx: 1\n", "line 2")],
+)
+def test_broken_experiment_file_is_one_line(text, expected, monkeypatch, tmp_path):
+    copy = tmp_path / "configs"
+    shutil.copytree(CONFIGS, copy)
+    (copy / "experiment" / "broken.yaml").write_text(text)
+    monkeypatch.setattr("snnrepro.config.compose.CONFIGS", copy)
+    with pytest.raises(UserError) as caught:
+        check(compose_job(["experiment=broken"]).config)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_signature_of_torch_optimisers_is_read_without_its_parameters():
