@@ -23,8 +23,8 @@ def test_report_writes_a_table_and_learning_curves_and_names_broken_records(trai
     table = (tmp_path / "out" / "REPORT.md").read_text()
     assert table.count("| completed |") == 2
     assert "256 of 1,295" in table
-    assert "1 records could not be read" in table
-    picture = tmp_path / "out" / "curves-digits-dense.png"
+    assert "cannot be read (1)" in table
+    picture = tmp_path / "out" / "curves-runs-digits-dense.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "broken" in done.stderr
 
