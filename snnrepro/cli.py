@@ -1,6 +1,7 @@
 """What stands around train.py: check every job before the first one starts, and end with what the records say."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ def launch(task: Callable[[], object]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    # A scheduler's SIGTERM ends a run as Ctrl-C does: recorded as interrupted, to be resumed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         task()
     except UserError as error:

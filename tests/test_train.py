@@ -177,25 +177,31 @@ def test_last_checkpoint_follows_every_epoch_not_only_the_best(train, tmp_path):
     assert epochs["best"] < epochs["last"] == 2
 
 
-@pytest.mark.slow
-def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_path):
-    words = ["trainer.max_epochs=30", "neuron=psn", "architecture.dropout=0.2", "trainer.progress_bar=false"]
-    command = [sys.executable, str(ROOT / "train.py"), f"paths.runs_dir={tmp_path / 'cut'}", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+def stop_after_first_checkpoint(folder: Path, words: list[str], number: signal.Signals) -> tuple[int, str]:
+    """Start a run in a process of its own, send it a signal once an epoch is saved: (exit code, stderr)."""
+    command = [sys.executable, str(ROOT / "train.py"), f"paths.runs_dir={folder}", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not any(tmp_path.glob("cut/*/*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+    while not any(folder.glob("*/*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    return process.returncode, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_path, number):
+    words = ["trainer.max_epochs=30", "neuron=psn", "architecture.dropout=0.2", "trainer.progress_bar=false"]
+    code, err = stop_after_first_checkpoint(tmp_path / "cut", words, number)
+    assert code == 130, err
     assert "Traceback" not in err
     last = torch.load(next(tmp_path.glob("cut/*/*/*/checkpoints/last.ckpt")), weights_only=True)
     assert len(curves(tmp_path / "cut")) - 1 <= last["epoch"] + 1  # no ended epoch is lost
     cut = one_record(tmp_path / "cut")
     assert cut["status"] == "interrupted"
     assert cut["metrics"] == {}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+    assert train(*words, f"paths.runs_dir={tmp_path / 'cut'}")[0] == 0
     assert train(*words)[0] == 0
     resumed, whole = one_record(tmp_path / "cut"), one_record(tmp_path / "runs")
     assert [session["resumed"] for session in resumed["sessions"]] == [False, True]
