@@ -44,8 +44,8 @@ def launch(task: Callable[[], object]) -> int:
 
 
 def report(jobs: list[Job]) -> int:
-    """Print the run's table, or the sweep's; 1 where a record says anything but completed."""
-    from snnrepro.ledger.record import read_record, run_folder
+    """Print the run's table, or the sweep's; 1 where a run of this command did not complete, by its record or here."""
+    from snnrepro.ledger.record import Run, read_record, run_folder
     from snnrepro.ledger.tables import run_table, runs_table, show
 
     folders = [run_folder(job.config, job.choices) for job in jobs]
@@ -56,6 +56,6 @@ def report(jobs: list[Job]) -> int:
         names = [" ".join(word for word in job.overrides if word not in common) for job in jobs]
         show(runs_table("sweep", list(zip(names, records, strict=True))))
         print(f"records: {Path(jobs[0].config.paths.runs_dir)}; {sum(completed)} of {len(jobs)} completed")
-    elif completed[0] and records[0] is not None:
+    elif completed[0] and records[0] is not None and not Run.unfinished:
         show(run_table(records[0], str(folders[0])))
-    return 0 if all(completed) else 1
+    return 0 if all(completed) and not Run.unfinished else 1

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from snnrepro.ledger.record import Run
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -37,6 +39,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     def run(*words: str) -> tuple[int, str, str]:
         capfd.readouterr()
+        monkeypatch.setattr(Run, "unfinished", 0)
         monkeypatch.setattr(sys, "argv", ["train.py", f"paths.runs_dir={tmp_path / 'runs'}", *words])
         with pytest.raises(SystemExit) as stopped:
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

@@ -115,6 +115,18 @@ def test_completed_run_is_skipped_and_overwrite_runs_it_again(train, tmp_path):
     assert len(one_record(tmp_path / "runs")["sessions"]) == 1
 
 
+def test_overwrite_that_cannot_be_built_keeps_the_earlier_run(train, tmp_path, real_data):
+    words = [SMOKE, "dataset=fashion_mnist", f"paths.data_dir={real_data('fashion_mnist')}"]
+    assert train(*words)[0] == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
+    code, out, err = train(*words, f"paths.data_dir={tmp_path / 'nowhere'}", "overwrite=true")
+    assert code == 1
+    assert "not found" in err
+    assert "was kept" in err
+    assert "test accuracy" not in out
+    assert {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()} == before
+
+
 def test_subset_is_balanced_and_named_in_record_and_table(train, tmp_path):
     code, out, _ = train(SMOKE, "dataset.train_samples=200")
     assert code == 0
@@ -222,7 +234,7 @@ def test_second_process_with_the_same_identity_is_refused(train, tmp_path):
         lock.flush()
         code, _, err = train(SMOKE, "overwrite=true")
     assert "is being run by process 1 on elsewhere" in err
-    assert code == 0  # the record that is there is complete, and was not touched
+    assert code == 1
     assert one_record(tmp_path / "runs")["status"] == "completed"
 
 

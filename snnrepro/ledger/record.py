@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -72,7 +71,10 @@ class Run:
     `ready` is False where there is nothing to do: the run is completed, or cannot be started; why has been printed.
     A mistake of the user (UserError, a full disk) is recorded and printed as one line, any other exception with its
     traceback; neither leaves the context, so that a sweep goes on. Ctrl-C is recorded as interrupted and leaves it.
+    Under overwrite=true an earlier run's files stay until `update` says that the new one could be built.
     """
+
+    unfinished: ClassVar[int] = 0  # runs of this process that were refused, failed or were interrupted
 
     def __init__(self, config: DictConfig, choices: dict[str, str | None], overrides: list[str]) -> None:
         self.identity = identity(config, choices)
@@ -80,6 +82,7 @@ class Run:
         self.ready = False
         self._overwrite: bool = config.overwrite
         self._paths = {name: Path(str(path)).expanduser() for name, path in config.paths.items()}
+        self._stale: list[Path] = []
         self._lock: TextIO | None = None
         self._started = time.monotonic()
         plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -122,6 +125,7 @@ class Run:
             self._unlock()
             reason = f"cannot write the run folder {self.folder}: {error.strerror}; set paths.runs_dir"
             print(f"error: {reason}", file=sys.stderr)
+            Run.unfinished += 1
             return self
 
     def _open(self) -> "Run":
@@ -137,6 +141,7 @@ class Run:
             self._lock.close()
             self._lock = None
             print(f"error: {self.folder} is being run by {holder}: wait for it", file=sys.stderr)
+            Run.unfinished += 1
             return self
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -148,30 +153,31 @@ class Run:
             print(f"already completed, overwrite=true runs it again: {self.folder}")
             return self
         if self._overwrite:
-            for leftover in self.folder.iterdir():
-                if leftover.name != "lock":
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            self._stale = [file for file in self.folder.rglob("*") if file.is_file() and file.name != "lock"]
         elif earlier is not None:
             self.record["sessions"] = earlier.get("sessions", [])
         self.record["sessions"].append(
             {
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "resumed": self.checkpoint is not None,
+                "resumed": self.checkpoint is not None and not self._overwrite,
                 "commit": self.record["git"]["commit"],
                 "seconds": None,
             }
         )
-        self._write()
+        if not self._stale:
+            self._write()
         self.ready = True
         return self
 
     def update(self, facts: dict[str, Any]) -> None:
-        """Add what became known, and write."""
+        """Add what became known of the built run, and write; only now go the files that it overwrites."""
+        self._clear()
         self.record.update(facts)
         self._write()
 
     def complete(self, results: dict[str, Any]) -> None:
         """The run has its metrics. One that is NaN or infinite becomes null and is listed in `nonfinite`."""
+        self._clear()
         metrics = results.get("metrics", {})
         wrong = sorted(name for name, value in metrics.items() if value is not None and not math.isfinite(value))
         finite = {name: None if name in wrong else value for name, value in metrics.items()}
@@ -204,7 +210,16 @@ class Run:
         self._end("failed", self._scrub(line))
         return True
 
+    def _clear(self) -> None:
+        for file in self._stale:
+            file.unlink(missing_ok=True)
+        self._stale = []
+
     def _end(self, status: str, error: str | None, results: dict[str, Any] | None = None) -> None:
+        Run.unfinished += status != "completed"
+        if self._stale:
+            print(f"the earlier run in {self.folder} was kept", file=sys.stderr)
+            return
         self.record.update(results or {})
         self.record.update(status=status, error=error)
         self.record["sessions"][-1]["seconds"] = round(time.monotonic() - self._started, 3)
