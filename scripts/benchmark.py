@@ -69,7 +69,13 @@ def neurons(arguments: argparse.Namespace) -> Iterator[Row]:
             for name, factory in factories.items():
                 neuron = factory(num_steps=steps, num_features=size).to(device)
                 seconds = loop_timings(neuron, (steps, 1, size), device, arguments.repeats)
-                row = {"neuron": name, "kernel": neuron.kernel, "T": steps, "N": size, "dtype": "float32"}
+                row = {
+                    "neuron": name,
+                    "kernel": neuron.kernel(steps, device),
+                    "T": steps,
+                    "N": size,
+                    "dtype": "float32",
+                }
                 for kind in ("forward", "forward_backward"):
                     # Nothing where the equality check failed: no time is reported then.
                     own, loop = seconds.get(f"neuron_{kind}", []), seconds.get(f"lif_{kind}", [])

@@ -72,6 +72,7 @@ _RANGES: dict[str, tuple[tuple[type, ...], str, Any]] = {
     "PositiveFloat": ((int, float), "a number above 0", lambda v: v > 0),
     "NonNegativeFloat": ((int, float), "a number, 0 or above", lambda v: v >= 0),
     "AtLeastOne": ((int, float), "a number, 1 or above", lambda v: v >= 1),
+    "AboveOne": ((int, float), "a number above 1", lambda v: v > 1),
     "Fraction": ((int, float), "a number from 0 to 1", lambda v: 0 <= v <= 1),
 }
 
@@ -114,7 +115,13 @@ def _wanted(annotation: ast.expr, value: Any) -> str | None:
 
 def _sequence(element: ast.expr, value: Any) -> str | None:
     kind = element.id if isinstance(element, ast.Name) else ""
-    texts = {"int": "whole numbers", "PositiveInt": "whole numbers above 0", "float": "numbers", "str": "texts"}
+    texts = {
+        "int": "whole numbers",
+        "PositiveInt": "whole numbers above 0",
+        "float": "numbers",
+        "PositiveFloat": "numbers above 0",
+        "str": "texts",
+    }
     fine = isinstance(value, list) and all(complaint(element, item) is None for item in value)
     return None if fine else f"a list of {texts.get(kind, 'values')}"
 

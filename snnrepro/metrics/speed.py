@@ -46,7 +46,7 @@ def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-3) -> bool
 
     x `[T, B, *]`. The gradient is that of the spikes' sum, weighted at random, with respect to x.
     """
-    if neuron.kernel == "reference":
+    if neuron.kernel(len(x), x.device) == "reference":
         return True
     forms = {"fast": copy.deepcopy(neuron), "reference": copy.deepcopy(neuron)}
     forms["reference"].backend = "reference"
@@ -55,9 +55,11 @@ def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-3) -> bool
     with torch.enable_grad():
         for name, form in forms.items():
             current = x.clone().requires_grad_(True)
-            h[name], spikes[name] = form.membrane(current).detach(), form(current)
+            # Spikes first: a stochastic neuron's membrane belongs to the draw of the last forward.
+            spikes[name] = form(current)
+            h[name] = form.membrane(current).detach()
             (gradient[name],) = torch.autograd.grad((spikes[name] * weight).sum(), current)
-    clear = (h["reference"] - neuron.v_threshold).abs() > tolerance
+    clear = (h["reference"] - neuron.threshold(x[0])).abs() > tolerance
     return (
         torch.equal(spikes["fast"][clear], spikes["reference"][clear])
         and torch.allclose(h["fast"], h["reference"], rtol=tolerance, atol=tolerance)
@@ -66,9 +68,13 @@ def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-3) -> bool
 
 
 def passes_check(neuron: Neuron, num_steps: int, device: torch.device) -> bool:
-    """`equals_reference` on fresh input `[num_steps, 1, 256]`, in fp32: a backward pass under autocast would round."""
+    """`equals_reference` on fresh input `[num_steps, 1, F]`, in fp32: a backward pass under autocast would round.
+
+    F is the neuron's own feature count where it has parameters for each, else 256.
+    """
+    features = neuron.num_features if neuron.per_feature else 256
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
-        return equals_reference(neuron, torch.randn(num_steps, 1, 256, device=device))
+        return equals_reference(neuron, torch.randn(num_steps, 1, features or 256, device=device))
 
 
 def neuron_against_loop(
@@ -120,7 +126,7 @@ def network_against_loop(network: nn.Module, x: Tensor) -> dict[str, float]:
         if not passes_check(neuron, steps, x.device):
             return {}
         shape = timed_shape((steps, x.shape[1], *rest))
-        key = (type(neuron), neuron.kernel, shape)
+        key = (type(neuron), neuron.kernel(steps, x.device), shape)
         if key not in timed:
             timed[key] = neuron_against_loop(neuron, shape, x.device)
         for name, seconds in timed[key].items():

@@ -1,6 +1,7 @@
 """The contract of every neuron: input current `[T, B, *]` -> spikes `[T, B, *]`.
 
-T time-steps, B samples, * any trailing shape. `h` is the membrane potential just before firing.
+T time-steps, B samples, * any trailing shape whose first dimension (dim 2) holds the features. `h` is the membrane
+potential just before firing.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -18,7 +19,7 @@ class Operations(NamedTuple):
     """A neuron's own arithmetic, for one neuron and one sample over all its time-steps.
 
     Only useful work is counted (k products per output for an order-k kernel, not the T x T of its matrix).
-    Comparisons with the threshold are not counted: every neuron makes T of them.
+    Comparisons with the threshold are not counted: every neuron makes T of them. Nor is the drawing of noise.
     """
 
     macs: float  # multiply-accumulates
@@ -28,19 +29,21 @@ class Operations(NamedTuple):
 
 
 class Neuron(nn.Module):
-    """Base of all neurons; subclasses give `_membrane_and_spikes`, and `_step` where they are causal.
+    """Base of all neurons; subclasses give `_membrane_and_spikes`, and `_advance` where they are causal.
 
-    num_steps: T, needed by neurons that fix it. num_features: size of dim 2, needed by channel-wise neurons.
-    backend: `auto`, `torch` (the parallel form) or `reference` (the readable specification).
+    num_steps: T, needed by neurons that fix it. num_features: size of dim 2, needed by neurons with parameters for
+    each feature. backend: `auto`, a fast form, or `reference` (the readable specification).
     Half-precision input is computed in fp32 and returned in its own dtype, also under autocast.
     NaN input gives a NaN membrane and no spike; a dense T x T form spreads it over all steps of its neuron.
     """
 
-    causal: bool = True  # spikes at t depend on inputs up to t only
     fixed_length: bool = False  # the weights fix T
     stochastic: bool = False
-    fires_at_threshold: bool = True  # h >= v_threshold, else h > v_threshold
+    fires_at_threshold: bool = True  # h >= threshold, else h > threshold
+    per_feature: bool = False  # parameters for each feature, so num_features must be known
     backends: ClassVar[tuple[str, ...]] = ("torch", "reference")
+
+    v_threshold: float | Tensor
 
     def __init__(
         self,
@@ -51,13 +54,18 @@ class Neuron(nn.Module):
         backend: str,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
         if num_steps is not None:
             require_positive(num_steps=num_steps)
         if self.fixed_length and num_steps is None:
-            raise UserError(f"{type(self).__name__} has weights over time: give num_steps")
+            raise UserError(f"{name} has weights over time: give num_steps")
+        if self.per_feature:
+            if num_features is None:
+                raise UserError(f"{name} has parameters for each feature: give num_features")
+            require_positive(num_features=num_features)
         if backend not in ("auto", *self.backends):
             known = ["auto", *self.backends]
-            raise UserError(f"{type(self).__name__} has no backend {backend!r}{did_you_mean(backend, known)}")
+            raise UserError(f"{name} has no backend {backend!r}{did_you_mean(backend, known)}")
         self.num_steps = num_steps
         self.num_features = num_features
         self.v_threshold = v_threshold
@@ -65,12 +73,20 @@ class Neuron(nn.Module):
         self.backend = backend
 
     @property
-    def kernel(self) -> str:
-        """The form that really runs, as the run record names it."""
-        return self.backends[0] if self.backend == "auto" else self.backend
+    def causal(self) -> bool:
+        """Whether spikes at t depend on inputs up to t only."""
+        return True
+
+    def kernel(self, num_steps: int, device: torch.device) -> str:
+        """The form that runs on input of this length and device, as the run record names it."""
+        return self._fastest(num_steps, device) if self.backend == "auto" else self.backend
+
+    def threshold(self, step: Tensor) -> float | Tensor:
+        """What the membrane of a step `[B, *]` is compared with: a number, or a tensor that broadcasts to it."""
+        return self.v_threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        """Spikes `[T, B, *]` in {0, 1}, in the dtype of x. Raises UserError for a wrong T or dtype."""
+        """Spikes `[T, B, *]` in {0, 1}, in the dtype of x. Raises UserError for a wrong T, dtype or feature count."""
         return self._in_full_precision(x)[1]
 
     def membrane(self, x: Tensor) -> Tensor:
@@ -80,60 +96,92 @@ class Neuron(nn.Module):
     def stream(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Spikes of a chunk `[t, B, *]`, t >= 1, and the state to pass on with the next chunk.
 
-        Any split of a sequence gives the spikes that `forward` gives for the whole. Raises NonCausalError for a neuron
-        that looks ahead, UserError for a state that does not fit x.
+        Any split of a sequence gives the spikes that `forward` gives for the whole, up to the rounding of a membrane
+        that lies on its threshold. Raises NonCausalError for a neuron that looks ahead, UserError for a state that
+        does not fit x or a sequence longer than the weights allow.
         """
-        if not self.causal:
-            raise NonCausalError(
-                f"{type(self).__name__} uses later inputs and cannot run step by step; take a causal neuron (psu, lif)"
-            )
-        self._check_input(x)
-        state = dict(state) if state else {}
-        name = type(self).__name__
-        if state.setdefault("neuron", name) != name:
-            raise UserError(f"state is of a {state['neuron']}, this is a {name}")
-        for kept in state.values():
-            if isinstance(kept, Tensor) and kept.shape != x.shape[1:]:
-                raise UserError(f"state is for {tuple(kept.shape)}, the input step is {tuple(x.shape[1:])}")
-        with torch.autocast(x.device.type, enabled=False):
-            current = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-            spikes = torch.stack([self._step(step, state) for step in current])
-        return spikes.to(x.dtype), state
+        return self._stream(x, state)
 
     def operations(self, num_steps: int) -> Operations:
         """The neuron's own arithmetic over `num_steps`, per neuron and sample."""
         raise NotImplementedError
 
+    def on_epoch_start(self, epoch: int, max_epochs: int) -> None:
+        """Called by the trainer before each epoch, from 0."""
+
+    def settled_epoch(self, max_epochs: int) -> int:
+        """The first epoch, from 0, that trains the neuron as it is meant to be; earlier ones are never the best."""
+        return 0
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """A scalar to add to the loss of the last training forward; None where the neuron has none."""
+        return None
+
     def _membrane_and_spikes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`[T, B, *]` in at least fp32 -> (membrane, spikes)."""
         raise NotImplementedError
 
-    def _step(self, x: Tensor, state: State) -> Tensor:
-        """One time-step `[B, *]` -> spikes `[B, *]`; `state` (no tensors at the start) is updated in place."""
+    def _advance(self, x: Tensor, state: State) -> Tensor:
+        """A chunk `[t, B, *]` -> spikes; `state` holds `step`, the steps already seen, and is updated in place."""
         raise NotImplementedError
 
+    def _fastest(self, num_steps: int, device: torch.device) -> str:
+        return self.backends[0]
+
     def _fire(self, h: Tensor) -> Tensor:
-        spikes: Tensor = self.surrogate(h - self.v_threshold, strict=not self.fires_at_threshold)
+        spikes: Tensor = self.surrogate(h - self.threshold(h), strict=not self.fires_at_threshold)
         return spikes
 
-    def _in_full_precision(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _in_full_precision(self, x: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
         self._check_input(x)
         if self.fixed_length and x.shape[0] != self.num_steps:
             raise UserError(
                 f"{type(self).__name__} was built for T = {self.num_steps} and got T = {x.shape[0]}; "
-                "neurons that take any length: lif, psu"
+                "neurons that take any length: lif, psu, sliding_psn, mpe_psn, block, spsn"
             )
         with torch.autocast(x.device.type, enabled=False):
             half = x.dtype in (torch.float16, torch.bfloat16)
-            h, spikes = self._membrane_and_spikes(x.float() if half else x)
+            h, spikes = self._membrane_and_spikes(x.float() if half else x, *noise)
         return h.to(x.dtype), spikes.to(x.dtype)
 
+    def _stream(self, x: Tensor, state: State | None, *noise: Tensor) -> tuple[Tensor, State]:
+        if not self.causal:
+            raise NonCausalError(
+                f"{type(self).__name__} uses later inputs and cannot run step by step; take a causal neuron "
+                "(sliding_psn, psu, lif)"
+            )
+        self._check_input(x)
+        name, shape = type(self).__name__, tuple(x.shape[1:])
+        state = dict(state) if state else {"neuron": name, "shape": shape, "step": 0}
+        if state["neuron"] != name:
+            raise UserError(f"state is of a {state['neuron']}, this is a {name}")
+        if state["shape"] != shape:
+            raise UserError(f"state is for {state['shape']}, the input step is {shape}")
+        if self.fixed_length and state["step"] + x.shape[0] > (self.num_steps or 0):
+            raise UserError(f"{name} was built for T = {self.num_steps}, this chunk ends at {state['step'] + len(x)}")
+        with torch.autocast(x.device.type, enabled=False):
+            current = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+            spikes = self._advance(current, state, *noise)
+        state["step"] += x.shape[0]
+        return spikes.to(x.dtype), state
+
     def _check_input(self, x: Tensor) -> None:
+        name = type(self).__name__
         if not x.is_floating_point():
-            raise UserError(f"{type(self).__name__} takes real floating-point current, got {x.dtype}: cast it first")
+            raise UserError(f"{name} takes real floating-point current, got {x.dtype}: cast it first")
         if x.ndim < 2 or x.shape[0] < 1:
-            raise UserError(f"{type(self).__name__} takes [T, B, *] with T >= 1, got shape {tuple(x.shape)}")
+            raise UserError(f"{name} takes [T, B, *] with T >= 1, got shape {tuple(x.shape)}")
+        if self.per_feature and (x.ndim < 3 or x.shape[2] != self.num_features):
+            raise UserError(
+                f"{name} was built for {self.num_features} features on dim 2, got shape {tuple(x.shape)} [T, B, F, *]"
+            )
 
     def extra_repr(self) -> str:
         steps = f"num_steps={self.num_steps}, " if self.fixed_length else ""
-        return f"{steps}v_threshold={self.v_threshold:g}, backend={self.backend}"
+        threshold = f"v_threshold={self.v_threshold:g}, " if isinstance(self.v_threshold, float | int) else ""
+        return f"{steps}{threshold}backend={self.backend}"
+
+
+def per_feature(parameter: Tensor, step: Tensor) -> Tensor:
+    """A parameter `[F]` as it broadcasts to one time-step `[B, F, *]`, in the step's dtype."""
+    return parameter.to(step.dtype).view(-1, *[1] * (step.ndim - 2))

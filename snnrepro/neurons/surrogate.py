@@ -44,6 +44,10 @@ def _fast_sigmoid(u: Tensor, alpha: Alpha) -> Tensor:
     return (u.abs() * alpha).add_(1).square_().reciprocal_()
 
 
+def _exponential(u: Tensor, alpha: Alpha) -> Tensor:
+    return (u.abs() * -alpha).exp_().mul_(alpha / 2)
+
+
 def _of_scaled(u: Tensor, alpha: Alpha) -> Tensor:
     """For the family G(u) = Phi(alpha u): dG/dalpha = u phi, g = alpha phi."""
     return u / alpha
@@ -60,6 +64,8 @@ SHAPES: dict[str, _Shape] = {
     "rectangle": _Shape(_rectangle, _of_scaled, 1.0),
     # g = 1 / (alpha |u| + 1)^2, G = u / (1 + alpha |u|): Block, alpha 10 (v1: 100).
     "fast_sigmoid": _Shape(_fast_sigmoid, lambda u, alpha: -u * u.abs(), 10.0),
+    # g = alpha / 2 exp(-alpha |u|): SLAYER's, alpha 5 in SE-adLIF (which also scales it by 0.4).
+    "exponential": _Shape(_exponential, _of_scaled, 5.0),
 }
 
 
@@ -85,8 +91,8 @@ class _Spike(torch.autograd.Function):
 class Surrogate(nn.Module):
     """Spikes of a distance to threshold u `[*]` -> `[*]` in {0, 1}; NaN gives no spike.
 
-    `name` is one of atan, sigmoid, triangle, rectangle, fast_sigmoid; `alpha` its width (default: the papers' value),
-    a saved parameter where `learnable`. Raises UserError for an unknown name or alpha <= 0.
+    `name` is one of atan, sigmoid, triangle, rectangle, fast_sigmoid, exponential; `alpha` its width (default: the
+    papers' value), a saved parameter where `learnable`. Raises UserError for an unknown name or alpha <= 0.
     """
 
     def __init__(self, name: str = "atan", alpha: float | None = None, learnable: bool = False) -> None:

@@ -118,7 +118,11 @@ class Session:
         return {
             "samples": self.data.splits | self._samples_used(),
             "parameters": sum(p.numel() for p in network.parameters()),
-            "kernel": {name: m.kernel for name, m in network.named_modules() if isinstance(m, Neuron)},
+            "kernel": {
+                name: m.kernel(self.data.num_steps, device)
+                for name, m in network.named_modules()
+                if isinstance(m, Neuron)
+            },
             "device": {
                 "type": device.type,
                 "name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
