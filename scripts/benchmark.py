@@ -2,8 +2,10 @@
 
     python scripts/benchmark.py neurons    every neuron against the step-by-step LIF, over T and N
     python scripts/benchmark.py data       loaders with their data set's own augmentation, samples/s of one process
+    python scripts/benchmark.py fidelity   how close each parallel neuron comes to the LIF that it stands for
 
-Each prints a table and writes runs/benchmarks/<name>_<device>.csv with all conditions (--out: another folder).
+Each prints a table and writes runs/benchmarks/<name>_<device>.csv with all conditions (--out: another folder);
+fidelity draws its pictures there too.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from snnrepro.ledger.tables import amount, show
 Row = dict[str, Any]
 
 
+@cache
 def conditions(device: Any) -> Row:
     """What every row carries, so that it can be read alone."""
     import torch
@@ -125,10 +129,99 @@ def data(arguments: argparse.Namespace) -> Iterator[Row]:
         } | conditions(torch.device("cpu"))
 
 
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {"neurons": neurons, "data": data}
+# Where the fidelity table is printed, and what a picture holds while it varies the third.
+FIDELITY_AT = {"T": 16, "mean": 0.5, "tau": 2.0}
+FIDELITY_GRID: dict[str, list[float]] = {
+    "T": [4, 8, 16, 32, 64, 128, 256],
+    "mean": [0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0],
+    "tau": [1.5, 2.0, 3.0, 4.0, 8.0, 16.0],
+}
+
+
+def fidelity(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Every parallel neuron beside its loop on the same current: T, mean and tau each varied from FIDELITY_AT."""
+    import torch
+
+    from snnrepro.metrics.fidelity import measure, synthetic_current
+
+    device = torch.device("cpu")
+    if arguments.run is not None:
+        yield from recorded_fidelity(arguments.run, arguments.thresholds, arguments.data_dir)
+        return
+    points = [FIDELITY_AT | {name: value} for name, values in FIDELITY_GRID.items() for value in values]
+    unique = list({tuple(point.values()): point for point in points}.values())
+    for kind in ("gaussian", "poisson"):
+        for threshold in arguments.thresholds:
+            for point in unique:
+                generator = torch.Generator().manual_seed(0)
+                torch.manual_seed(0)  # the keys of the stochastic neurons
+                current = synthetic_current(
+                    kind, int(point["T"]), arguments.neurons, point["mean"], arguments.std, generator
+                )
+                conditioned = {"input": kind, "std": arguments.std, "v_threshold": threshold} | point
+                for case, found in measure(current, point["tau"], threshold):
+                    row = conditioned | {"N": arguments.neurons, "neuron": case.name, "target": case.target}
+                    yield row | found._asdict() | conditions(device)
+
+
+def recorded_fidelity(folder: Path, thresholds: list[float], data_dir: str | None) -> Iterator[Row]:
+    """The same on the current that reached each neuron layer of a finished run, for one test batch."""
+    import torch
+
+    from snnrepro.metrics.fidelity import measure, recorded_currents
+    from snnrepro.training.session import restored
+
+    network, x = restored(folder, data_dir)
+    tau = FIDELITY_AT["tau"]
+    for layer, current in recorded_currents(network, x).items():
+        statistics_of = {"mean": float(current.mean()), "std": float(current.std())}
+        for threshold in thresholds:
+            torch.manual_seed(0)
+            conditioned = {"input": layer, "v_threshold": threshold, "T": len(current), "tau": tau} | statistics_of
+            for case, found in measure(current, tau, threshold):
+                row = conditioned | {"N": current.shape[1], "neuron": case.name, "target": case.target}
+                yield row | found._asdict() | conditions(torch.device("cpu"))
+
+
+def fidelity_pictures(rows: list[Row], folder: Path) -> list[Path]:
+    """One picture for each kind of input and threshold of the grid."""
+    from snnrepro.metrics.fidelity_plot import draw
+
+    files = []
+    for kind, threshold in sorted({(row["input"], row["v_threshold"]) for row in rows}):
+        chosen = [row for row in rows if (row["input"], row["v_threshold"]) == (kind, threshold)]
+        file = folder / f"fidelity_{kind}_threshold{threshold:g}.png"
+        size = f"standard deviation {chosen[0]['std']:g}, threshold {threshold:g}, N = {chosen[0]['N']}"
+        draw(chosen, FIDELITY_AT, file, f"Parallel neurons against the LIF they stand for: {kind} input, {size}")
+        files.append(file)
+    return files
+
+
+def fidelity_table(rows: list[Row]) -> list[Row]:
+    """Of the grid the rows at FIDELITY_AT; of a run all."""
+    at = [row for row in rows if all(row[name] == value for name, value in FIDELITY_AT.items())]
+    return at or rows
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
+    "neurons": neurons,
+    "data": data,
+    "fidelity": fidelity,
+}
 SHOWN = {
     "neurons": ["neuron", "kernel", "T", "N", "forward_vs_lif_loop", "forward_backward_vs_lif_loop", "checked"],
     "data": ["dataset", "augmentation", "samples_per_second", "slowest", "fastest"],
+    "fidelity": [
+        "input",
+        "v_threshold",
+        "neuron",
+        "target",
+        "agreement",
+        "rate",
+        "target_rate",
+        "van_rossum",
+        "membrane_error",
+    ],
 }
 
 
@@ -143,8 +236,16 @@ def main() -> None:
     of_data = commands.add_parser("data", help="samples/s of the loaders, one process, one thread")
     of_data.add_argument("--datasets", nargs="+", default=["digits"], metavar="NAME")
     of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
+    of_fidelity = commands.add_parser("fidelity", help="how close each parallel neuron comes to the LIF it stands for")
+    of_fidelity.add_argument("--neurons", type=int, default=2048, metavar="N", help="neurons side by side")
+    of_fidelity.add_argument("--thresholds", nargs="+", type=float, default=[0.5, 1.0], metavar="TH")
+    # Not a round number: a membrane exactly on the threshold would count the rules > and >= as a difference.
+    of_fidelity.add_argument("--std", type=float, default=0.9, help="standard deviation of the input")
+    of_fidelity.add_argument("--run", type=Path, metavar="FOLDER", help="take the current of a finished run's layers")
+    of_fidelity.add_argument("--data-dir", help="of the run: default SNNREPRO_DATA, else data/")
     for command in (of_neurons, of_data):
         command.add_argument("--repeats", type=int, default=5)
+    for command in (of_neurons, of_data, of_fidelity):
         command.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the rows")
     arguments = parser.parse_args()
     try:
@@ -160,19 +261,25 @@ def run(arguments: argparse.Namespace) -> None:
 
     rows = list(track(BENCHMARKS[arguments.benchmark](arguments), description="measuring", transient=True))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    file = arguments.out / f"{arguments.benchmark}_{getattr(arguments, 'device', 'cpu')}.csv"
+    of_run = "_run" if getattr(arguments, "run", None) else ""
+    file = arguments.out / f"{arguments.benchmark}{of_run}_{getattr(arguments, 'device', 'cpu')}.csv"
     partial = file.with_suffix(".partial")
     with partial.open("w") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     partial.replace(file)
+    shown = rows
+    if arguments.benchmark == "fidelity":
+        shown = fidelity_table(rows)
+        if arguments.run is None:
+            fidelity_pictures(rows, arguments.out)
     table = Table(
         title=f"{arguments.benchmark} on {rows[0]['device']}, {rows[0]['threads']} threads", title_justify="left"
     )
     for column in SHOWN[arguments.benchmark]:
         table.add_column(column, justify="right")
-    for row in rows:
+    for row in shown:
         table.add_row(
             *(amount(v) if isinstance(v, float) else str(v) for v in (row[c] for c in SHOWN[arguments.benchmark]))
         )

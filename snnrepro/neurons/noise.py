@@ -1,8 +1,8 @@
 """Noise that depends on nothing but (seed, layer, draw, time-step, neuron), so that every form sees the same.
 
-Uniform numbers are hashes of these five (the finaliser of SplitMix64, in 64-bit integers, exact on every device and
-under torch.compile). Seed and layer are one saved key, taken from torch's generator when the layer is made, as its
-weights are. A draw is one presentation of one batch.
+Uniform numbers are hashes of these five, in integer arithmetic that is exact on every device and under torch.compile.
+Seed and layer are one saved key, taken from torch's generator when the layer is made, as its weights are. A draw is
+one presentation of one batch.
 """
 
 import torch
@@ -12,38 +12,42 @@ from snnrepro.errors import UserError
 from snnrepro.neurons.neuron import Neuron, State
 from snnrepro.neurons.surrogate import SurrogateSpec
 
-
-def _signed(constant: int) -> int:
-    return constant - 2**64 if constant >= 2**63 else constant
-
-
-_FIRST = _signed(0xBF58476D1CE4E5B9)
-_SECOND = _signed(0x94D049BB133111EB)
+# Odd multipliers of two well-tried integer finalisers, as signed numbers: SplitMix64's and "lowbias32".
+_KEY_FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+_FACTORS = (0x7FEB352D, 0x846CA68B - 2**32)
 
 
-def _shifted(z: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64: the sign does not spread."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+def _key_mix(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser, int64. The masks make its right shifts logical: the sign does not spread."""
+    z = (z ^ ((z >> 30) & (2**34 - 1))) * _KEY_FACTORS[0]
+    z = (z ^ ((z >> 27) & (2**37 - 1))) * _KEY_FACTORS[1]
+    return z ^ ((z >> 31) & (2**33 - 1))
 
 
-def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shifted(z, 30)) * _FIRST
-    z = (z ^ _shifted(z, 27)) * _SECOND
-    return z ^ _shifted(z, 31)
+def _mix_in_place(z: Tensor) -> Tensor:
+    """The 32-bit finaliser, int32, in place."""
+    z ^= (z >> 16) & 0xFFFF
+    z *= _FACTORS[0]
+    z ^= (z >> 15) & 0x1FFFF
+    z *= _FACTORS[1]
+    z ^= (z >> 16) & 0xFFFF
+    return z
 
 
 def uniform(key: Tensor, draw: Tensor, first_step: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Uniform numbers in [0, 1), multiples of 2^-24, of `shape` `[t, B, *]` for steps first_step, first_step + 1, ...
 
-    key, draw: int64 scalars, on the device of the result.
+    key, draw: int64 scalars, on the device of the result. Key, draw and step are hashed to 64 bits; half of them enter
+    a neuron's counter before, half between two rounds of 32 bits, so that no two steps are rearrangements of another.
     """
     steps, *rest = shape
-    t = torch.arange(first_step, first_step + steps, device=key.device)
-    neuron = torch.arange(torch.Size(rest).numel(), device=key.device)
     # Counters enter by xor: inductor (torch 2.11) computes arange times a large constant without wrapping.
-    of_step = _mix(_mix(key ^ _mix(draw + 1)) ^ t)
-    z = _mix(of_step[:, None] ^ neuron)
-    return (_shifted(z, 40).to(dtype) * 2**-24).view(shape)
+    t = torch.arange(first_step, first_step + steps, device=key.device)
+    of_step = _key_mix(_key_mix(key ^ (draw << 20)) ^ t)
+    neuron = torch.arange(torch.Size(rest).numel(), device=key.device, dtype=torch.int32)
+    z = _mix_in_place(of_step.to(torch.int32)[:, None] ^ neuron)
+    z += (of_step >> 32).to(torch.int32)[:, None]
+    return ((_mix_in_place(z) >> 8) & 0xFFFFFF).to(dtype).mul_(2**-24).view(shape)
 
 
 class StochasticNeuron(Neuron):

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from snnrepro.metrics.energy import CostModel
 from snnrepro.metrics.operations import OperationCounter
@@ -41,7 +41,7 @@ class Curves(Callback):
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        names = ["train/loss", "train/accuracy", f"{self.stage}/loss", f"{self.stage}/accuracy"]
+        names = ["train/loss", "train/auxiliary_loss", "train/accuracy", f"{self.stage}/loss", f"{self.stage}/accuracy"]
         row = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         row |= {
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
@@ -71,6 +71,18 @@ class Curves(Callback):
                 f"{row['seconds']:.1f} s",
                 flush=True,
             )
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """The epoch that did best, from `first_epoch` (from 0) on: before, a masked PSN still sees the future."""
+
+    def __init__(self, first_epoch: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.first_epoch = first_epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch >= self.first_epoch:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class Throughput(Callback):

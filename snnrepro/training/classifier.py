@@ -15,8 +15,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from snnrepro.errors import NonFiniteLossError, UserError
-
-Loss = Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]
+from snnrepro.neurons.neuron import Neuron
+from snnrepro.neurons.noise import hold_draws
+from snnrepro.training.loss import Loss
 
 # The host looks for a non-finite loss this often, so that a GPU is not stopped at every step.
 CHECK_EVERY = 50
@@ -59,6 +60,7 @@ class Classifier(L.LightningModule):
             {stage: MulticlassAccuracy(num_classes, average="micro") for stage in ("train_", "each_epoch", "test_")}
         )
         self._nonfinite: Tensor | None = None
+        self.neurons = [module for module in network.modules() if isinstance(module, Neuron)]
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.network(x)
@@ -77,27 +79,49 @@ class Classifier(L.LightningModule):
             },
         }
 
+    @property
+    def settled_epoch(self) -> int:
+        """The first epoch, from 0, whose network is the one meant; no earlier one counts as the best."""
+        return max((neuron.settled_epoch(self.max_epochs) for neuron in self.neurons), default=0)
+
+    def on_train_epoch_start(self) -> None:
+        for neuron in self.neurons:
+            neuron.on_epoch_start(self.current_epoch, self.max_epochs)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        # Noise by step number, not by calls: a resumed run draws what an unbroken one does. Even numbers train.
+        hold_draws(self.network, 2 * self.global_step)
         outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
-        loss = self.loss(outputs, y, self.readout)
+        task = self.loss(outputs, y, self.readout)
+        loss = self._with_auxiliary(task, y.shape[0])
         finite = torch.isfinite(loss.detach())
         self._nonfinite = ~finite if self._nonfinite is None else self._nonfinite | ~finite
         if batch_idx % CHECK_EVERY == 0 or loss.device.type == "cpu":
             self._check_finite(batch_idx)
-        self._log_metrics("train_", "train", outputs, y, loss)
+        self._log_metrics("train_", "train", outputs, y, task)
         return loss
+
+    def _with_auxiliary(self, task: Tensor, samples: int) -> Tensor:
+        losses = [loss for neuron in self.neurons if (loss := neuron.auxiliary_loss()) is not None]
+        if not losses:
+            return task
+        auxiliary = torch.stack(losses).sum()
+        self.log("train/auxiliary_loss", auxiliary.detach(), on_step=False, on_epoch=True, batch_size=samples)
+        return self.loss.with_auxiliary(task, auxiliary, self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
         self._check_finite(None)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
+        hold_draws(self.network, 2 * batch_idx + 1)
         outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
         self._log_metrics("each_epoch", self.stage, outputs, y, self.loss(outputs, y, self.readout))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
+        hold_draws(self.network, 2 * batch_idx + 1)
         outputs = self(self.trainer.precision_plugin.convert_input(x))
         self._log_metrics("test_", "test", outputs, y, self.loss(outputs, y, self.readout))
 

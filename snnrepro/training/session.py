@@ -13,13 +13,14 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from omegaconf import DictConfig
+from torch import Tensor, nn
 
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
 from snnrepro.metrics.speed import inference_samples_per_second, input_shapes, network_against_loop, timed_shape
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
-from snnrepro.training.callbacks import Costs, Curves, Throughput, peak_memory_mb, threads
+from snnrepro.training.callbacks import BestCheckpoint, Costs, Curves, Throughput, peak_memory_mb, threads
 from snnrepro.training.classifier import Classifier
 from snnrepro.training.loggers import Dashboard
 from snnrepro.training.settings import TrainerSettings
@@ -79,7 +80,9 @@ class Session:
             "enable_version_counter": False,
             "save_on_train_epoch_end": True,
         }
-        self.best = ModelCheckpoint(filename="best", monitor=f"{stage}/accuracy", mode="max", **where)
+        self.best = BestCheckpoint(
+            self.classifier.settled_epoch, filename="best", monitor=f"{stage}/accuracy", mode="max", **where
+        )
         # After every epoch; ModelCheckpoint's own save_last only follows a new best.
         last = ModelCheckpoint(filename="last", monitor=None, **where)
         callbacks: list[Callback] = [self.curves, self.throughput, self.costs, self.best, last]
@@ -178,7 +181,8 @@ class Session:
         results = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         accuracy = results.pop("test/accuracy")
         rows = self.curves.rows
-        best_row = max(rows, key=lambda row: row[f"{self.classifier.stage}/accuracy"])
+        settled = [row for row in rows if row["epoch"] >= self.classifier.settled_epoch] or rows[-1:]
+        best_row = max(settled, key=lambda row: row[f"{self.classifier.stage}/accuracy"])
         paper = self.protocol == "paper"
         metrics: dict[str, Any] = {
             "test/accuracy": None if paper else accuracy,
@@ -229,6 +233,37 @@ class Session:
         now = time.perf_counter()
         self.seconds[name] = now - self._clock
         self._clock = now
+
+
+def restored(folder: Path, data_dir: str | None = None) -> tuple[nn.Module, Tensor]:
+    """The network of a finished run with its best weights, in eval mode, and one test batch `[T, B, *]` for it.
+
+    data_dir: where its data lie, by default as for training. Raises UserError for a folder without record or weights.
+    """
+    import tempfile
+
+    from omegaconf import OmegaConf
+
+    from snnrepro.config.check import check
+    from snnrepro.config.compose import compose_job
+    from snnrepro.ledger.record import read_record
+
+    record = read_record(folder)
+    weights = folder / "checkpoints" / "best.ckpt"
+    if not record or not weights.is_file():
+        raise UserError(f"{folder} is no finished run: it needs run.json and checkpoints/best.ckpt")
+    paths = compose_job([]).config.paths
+    config = OmegaConf.create(record["config"] | {"paths": paths, "overwrite": False})
+    config.merge_with({"logger": {"_target_": "snnrepro.training.loggers.Csv", "_partial_": True}})
+    if data_dir is not None:
+        config.paths.data_dir = data_dir
+    check(config)
+    with tempfile.TemporaryDirectory() as scratch, Session(config, Path(scratch), ("", "", "")) as session:
+        saved = torch.load(weights, map_location="cpu", weights_only=True)
+        session.classifier.load_state_dict(saved["state_dict"])
+        network = session.classifier.network.eval()
+        x, y = next(iter(session.data.test_dataloader()))
+        return network, session.data.prepare(x, y, training=False)[0]
 
 
 def config_of(config: DictConfig) -> dict[str, Any]:
