@@ -3,9 +3,10 @@
     python scripts/benchmark.py neurons    every neuron against the step-by-step LIF, over T and N
     python scripts/benchmark.py data       loaders with their data set's own augmentation, samples/s of one process
     python scripts/benchmark.py fidelity   how close each parallel neuron comes to the LIF that it stands for
+    python scripts/benchmark.py memory     peak memory and time of long sequences, forward and backward
 
 Each prints a table and writes runs/benchmarks/<name>_<device>.csv with all conditions (--out: another folder);
-fidelity draws its pictures there too.
+fidelity and memory draw their pictures there too.
 """
 
 import argparse
@@ -129,6 +130,34 @@ def data(arguments: argparse.Namespace) -> Iterator[Row]:
         } | conditions(torch.device("cpu"))
 
 
+# Neurons with exponential kernels, in the forms that are compared; a T x T product stops where it fills the memory.
+MEMORY_FORMS = [(name, "torch") for name in ("lif_no_reset", "psu", "spsn", "block")] + [("psu", "dense")]
+DENSE_LONGEST = 8192
+
+
+def memory(arguments: argparse.Namespace) -> Iterator[Row]:
+    """One forward and backward pass over [T, 1, N] in fp32, each in a process of its own, one thread."""
+    import torch
+    from hydra.utils import instantiate
+
+    from snnrepro.config.compose import compose_job
+    from snnrepro.metrics.memory import forward_backward_cost
+
+    torch.set_num_threads(1)  # before any work: the measuring processes are forked
+    for name, form in MEMORY_FORMS:
+        config = compose_job([f"neuron={name}", f"neuron.backend={form}"]).config
+        factory = instantiate(config.neuron, _convert_="all")
+        for steps in arguments.steps:
+            if form == "dense" and steps > DENSE_LONGEST:
+                continue
+            neuron = factory(num_steps=steps, num_features=arguments.size)
+            cost = forward_backward_cost(neuron, (steps, 1, arguments.size))
+            row = {"neuron": name, "form": form, "T": steps, "N": arguments.size, "dtype": "float32"}
+            inputs = steps * arguments.size * 4
+            measured = {"peak_mib": cost.bytes / 2**20, "peak_per_input": cost.bytes / inputs, "seconds": cost.seconds}
+            yield row | measured | conditions(torch.device("cpu"))
+
+
 # Where the fidelity table is printed, and what a picture holds while it varies the third.
 FIDELITY_AT = {"T": 16, "mean": 0.5, "tau": 2.0}
 FIDELITY_GRID: dict[str, list[float]] = {
@@ -185,14 +214,16 @@ def recorded_fidelity(folder: Path, thresholds: list[float], data_dir: str | Non
 
 def fidelity_pictures(rows: list[Row], folder: Path) -> list[Path]:
     """One picture for each kind of input and threshold of the grid."""
-    from snnrepro.metrics.fidelity_plot import draw
+    from snnrepro.metrics.plots import fidelity_picture
 
     files = []
     for kind, threshold in sorted({(row["input"], row["v_threshold"]) for row in rows}):
         chosen = [row for row in rows if (row["input"], row["v_threshold"]) == (kind, threshold)]
         file = folder / f"fidelity_{kind}_threshold{threshold:g}.png"
         size = f"standard deviation {chosen[0]['std']:g}, threshold {threshold:g}, N = {chosen[0]['N']}"
-        draw(chosen, FIDELITY_AT, file, f"Parallel neurons against the LIF they stand for: {kind} input, {size}")
+        fidelity_picture(
+            chosen, FIDELITY_AT, file, f"Parallel neurons against the LIF they stand for: {kind} input, {size}"
+        )
         files.append(file)
     return files
 
@@ -207,10 +238,12 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "neurons": neurons,
     "data": data,
     "fidelity": fidelity,
+    "memory": memory,
 }
 SHOWN = {
     "neurons": ["neuron", "kernel", "T", "N", "forward_vs_lif_loop", "forward_backward_vs_lif_loop", "checked"],
     "data": ["dataset", "augmentation", "samples_per_second", "slowest", "fastest"],
+    "memory": ["neuron", "form", "T", "N", "peak_mib", "peak_per_input", "seconds"],
     "fidelity": [
         "input",
         "v_threshold",
@@ -243,9 +276,12 @@ def main() -> None:
     of_fidelity.add_argument("--std", type=float, default=0.9, help="standard deviation of the input")
     of_fidelity.add_argument("--run", type=Path, metavar="FOLDER", help="take the current of a finished run's layers")
     of_fidelity.add_argument("--data-dir", help="of the run: default SNNREPRO_DATA, else data/")
+    of_memory = commands.add_parser("memory", help="peak memory of long sequences, forward and backward")
+    of_memory.add_argument("--steps", nargs="+", type=int, default=[2**k for k in range(8, 17)], metavar="T")
+    of_memory.add_argument("--size", type=int, default=64, metavar="N", help="neurons")
     for command in (of_neurons, of_data):
         command.add_argument("--repeats", type=int, default=5)
-    for command in (of_neurons, of_data, of_fidelity):
+    for command in (of_neurons, of_data, of_fidelity, of_memory):
         command.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the rows")
     arguments = parser.parse_args()
     try:
@@ -274,6 +310,10 @@ def run(arguments: argparse.Namespace) -> None:
         shown = fidelity_table(rows)
         if arguments.run is None:
             fidelity_pictures(rows, arguments.out)
+    if arguments.benchmark == "memory":
+        from snnrepro.metrics.plots import memory_picture
+
+        memory_picture(rows, arguments.out / "memory.png")
     table = Table(
         title=f"{arguments.benchmark} on {rows[0]['device']}, {rows[0]['threads']} threads", title_justify="left"
     )

@@ -164,7 +164,7 @@ def test_sliding_psn_equals_spikingjelly_also_on_a_sequence_shorter_than_its_ord
     assert_alike(ours, other, 4 * current(T, BATCH, 5, 2))
 
 
-def test_exponential_start_and_masks_are_spikingjellys_before_any_weight_is_loaded():
+def test_starts_and_masks_are_spikingjellys_before_any_weight_is_loaded():
     for k in (1, 2, 5, 12):
         assert torch.equal(SlidingPSN(order=k).weight, theirs.SlidingPSN(k).weight)
     for k, lambda_ in itertools.product((1, 3, 8), (0.0, 0.3, 1.0)):
@@ -172,6 +172,12 @@ def test_exponential_start_and_masks_are_spikingjellys_before_any_weight_is_load
         torch.nn.init.ones_(ours.weight)
         torch.nn.init.ones_(other.weight)
         torch.testing.assert_close(ours.masked_weight(), other.masked_weight(), rtol=0, atol=1e-7)
+    for tau in (1.25, 2.0, 30.0):
+        assert torch.equal(PLIF(tau=tau).w, theirs.ParametricLIFNode(tau).w)
+    ours = GLIF(6, 3, tau=0.6, v_threshold=0.3, conduct=0.8)
+    other = theirs.GatedLIFNode(6, 3, init_tau=0.6, init_v_threshold=0.3, init_conduct=0.8)
+    for name in ("tau", "v_threshold", "linear_decay", "v_subreset", "conduct"):
+        torch.testing.assert_close(getattr(ours, name), getattr(other, name), rtol=1e-6, atol=0)
 
 
 def step_by_step(ours, other, x: torch.Tensor) -> None:

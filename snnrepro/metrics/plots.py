@@ -1,6 +1,6 @@
-"""The fidelity benchmark as a picture: one row of panels for what is measured, one column for what is varied."""
+"""Pictures of the benchmarks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ LINES = {
 AXES = {"T": "time-steps T", "mean": "input mean", "tau": "time constant tau"}
 
 
-def draw(rows: Sequence[Row], at: Row, file: Path, title: str) -> None:
+def fidelity_picture(rows: Sequence[Row], at: Row, file: Path, title: str) -> None:
     """Agreement and firing-rate error over T, input mean and tau; the two that are not varied are held at `at`.
+
+    One row of panels for each measure, one column for what is varied.
 
     rows: as the benchmark writes them, of one kind of input and one threshold.
     """
@@ -31,7 +33,7 @@ def draw(rows: Sequence[Row], at: Row, file: Path, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    measures = {
+    measures: dict[str, tuple[str, Callable[[Row], float | None]]] = {
         "agreement": ("spike agreement\n(1: the same train)", lambda row: row["agreement"]),
         "rate": ("firing rate minus\nits LIF's", lambda row: row["rate"] - row["target_rate"]),
     }
@@ -65,5 +67,34 @@ def draw(rows: Sequence[Row], at: Row, file: Path, title: str) -> None:
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(title, fontsize=11)
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
+
+def memory_picture(rows: Sequence[Row], file: Path) -> None:
+    """Peak memory of a forward and backward pass over T, both logarithmic; a line for each neuron and form."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for row in rows:
+        lines.setdefault((row["neuron"], row["form"]), []).append((row["T"], row["peak_mib"]))
+    for number, ((name, form), points) in enumerate(lines.items()):
+        label = f"{name}, {'T x T product' if form == 'dense' else 'scan'}"
+        axes.plot(*zip(*points, strict=True), marker="osD^v"[number % 5], markersize=5, label=label)
+    steps = sorted({row["T"] for row in rows})
+    axes.axhline(1024, color="grey", linestyle=":", linewidth=1)
+    axes.annotate("1 GiB", (steps[0], 1024), textcoords="offset points", xytext=(0, 4), color="grey")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(steps, [f"{step:,}" for step in steps], fontsize=8)
+    axes.set_yticks([2**k for k in range(-1, 12, 2)], [f"{2.0**k:g}" for k in range(-1, 12, 2)])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.set(xlabel="time-steps T", ylabel="peak memory, MiB", title=f"Forward and backward, N = {rows[0]['N']}, fp32")
+    axes.legend()
     figure.savefig(file, dpi=130)
     pyplot.close(figure)
