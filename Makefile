@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test lint report benchmark clean
+.PHONY: help install train test lint docs report benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -15,6 +15,8 @@ install: .venv/installed ## make .venv and install the package (about two minute
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@# The neurons are tested against it. Of its own dependencies SciencePlots clashes with our matplotlib.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps spikingjelly==2.0.0
 	@touch $@
 
 train: install ## train the default: PSU on handwritten digits, seconds, nothing to download
@@ -27,6 +29,9 @@ lint: install ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: install ## write docs/neurons.md from the neurons' classes
+	$(BIN)/python scripts/document.py
 
 report: install ## compare the recorded runs: table and learning curves in runs/report
 	$(BIN)/python scripts/report.py

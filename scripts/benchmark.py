@@ -185,11 +185,11 @@ def fidelity(arguments: argparse.Namespace) -> Iterator[Row]:
                 generator = torch.Generator().manual_seed(0)
                 torch.manual_seed(0)  # the keys of the stochastic neurons
                 current = synthetic_current(
-                    kind, int(point["T"]), arguments.neurons, point["mean"], arguments.std, generator
+                    kind, int(point["T"]), arguments.size, point["mean"], arguments.std, generator
                 )
                 conditioned = {"input": kind, "std": arguments.std, "v_threshold": threshold} | point
                 for case, found in measure(current, point["tau"], threshold):
-                    row = conditioned | {"N": arguments.neurons, "neuron": case.name, "target": case.target}
+                    row = conditioned | {"N": arguments.size, "neuron": case.name, "target": case.target}
                     yield row | found._asdict() | conditions(device)
 
 
@@ -270,7 +270,7 @@ def main() -> None:
     of_data.add_argument("--datasets", nargs="+", default=["digits"], metavar="NAME")
     of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
     of_fidelity = commands.add_parser("fidelity", help="how close each parallel neuron comes to the LIF it stands for")
-    of_fidelity.add_argument("--neurons", type=int, default=2048, metavar="N", help="neurons side by side")
+    of_fidelity.add_argument("--size", type=int, default=2048, metavar="N", help="neurons side by side")
     of_fidelity.add_argument("--thresholds", nargs="+", type=float, default=[0.5, 1.0], metavar="TH")
     # Not a round number: a membrane exactly on the threshold would count the rules > and >= as a difference.
     of_fidelity.add_argument("--std", type=float, default=0.9, help="standard deviation of the input")

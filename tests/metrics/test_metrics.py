@@ -254,7 +254,7 @@ class WrongMembrane(PSU):
 
     def _membrane_and_spikes(self, x):
         h, s = super()._membrane_and_spikes(x)
-        return (h * 1.005, s) if self.kernel == "torch" else (h, s)
+        return (h * 1.005, s) if self.backend == "auto" else (h, s)
 
 
 class WrongSpikes(PSU):
@@ -263,7 +263,7 @@ class WrongSpikes(PSU):
     def _membrane_and_spikes(self, x):
         h, s = super()._membrane_and_spikes(x)
         s = s.clone()
-        s[-1, 0, 0] = 1 - s[-1, 0, 0] if self.kernel == "torch" else s[-1, 0, 0]
+        s[-1, 0, 0] = 1 - s[-1, 0, 0] if self.backend == "auto" else s[-1, 0, 0]
         return h, s
 
 
