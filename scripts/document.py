@@ -43,6 +43,14 @@ is said. MACs, ACs (additions) and kept bytes are those of one neuron and one sa
 """
 
 
+def groups() -> dict[str, list[str]]:
+    """GROUPS, and under a title of their own the configs that are in none."""
+    known = {name for names in GROUPS.values() for name in names}
+    files = sorted(file.stem for file in (ROOT / "configs" / "neuron").glob("*.yaml"))
+    further = [name for name in files if name not in known]
+    return GROUPS | ({"Further neurons": further} if further else {})
+
+
 def build(name: str, num_steps: int = STEPS, **changes: Any) -> Any:
     """The neuron of a config; of `changes` those that it has a key for."""
     from hydra.utils import instantiate
@@ -69,7 +77,7 @@ def table() -> list[str]:
     columns = ["`neuron=`", "class", "causal", "takes any T", "stochastic", "fires where", "forms", "in state_dict"]
     columns += ["MACs", "ACs", "sigmoids", "kept bytes"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for name in (name for names in GROUPS.values() for name in names):
+    for name in (name for names in groups().values() for name in names):
         neuron = build(name, order=ORDER)
         operations = build(name, 16, lambda_=1.0).operations(16)
         causal = "when masked" if name == "masked_psn" else "yes" if neuron.causal else "no"
@@ -123,7 +131,7 @@ def page() -> str:
 
     torch.manual_seed(0)
     lines = [HEAD, *table(), ""]
-    for title, names in GROUPS.items():
+    for title, names in groups().items():
         lines += [f"## {title}", ""]
         by_class: dict[type, list[str]] = {}
         for name in names:
