@@ -169,15 +169,11 @@ class LIFSingleSpike(SteppedNeuron):
         self.beta = _beta(num_features, beta, learn_beta)
 
     def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        if "v" not in state:
-            spikes = self._fire(x)
-            state.update(v=x - spikes * self.v_threshold, fired=spikes)
-            return x, spikes
-        quiet = 1 - state["fired"]
-        charged = per_feature(self.beta.clamp(0, 1), x) * state["v"] + x
-        spikes = self._fire(charged) * quiet
-        h = charged * quiet
-        state.update(v=h - spikes * self.v_threshold, fired=torch.maximum(state["fired"], spikes))
+        fired = state.get("fired", torch.zeros_like(x))
+        charged = per_feature(self.beta.clamp(0, 1), x) * state["v"] + x if "v" in state else x
+        spikes, h = self._fire(charged) * (1 - fired), charged * (1 - fired)
+        # As released: where neither has fired, the maximum passes half of the gradient to each.
+        state.update(v=h - spikes * self.v_threshold, fired=torch.maximum(fired, spikes))
         return h, spikes
 
     def operations(self, num_steps: int) -> Operations:

@@ -267,18 +267,3 @@ def lif_single_spike(n, x, noise, fire):
 def spsn(n, x, noise, fire):
     D = over_time(psu_matrices(len(x), n.tau)[0], x)
     return D, fire.drawn(sigmoid(D), noise)
-
-
-def splitmix64(z):
-    """The finaliser of SplitMix64, on a Python int, modulo 2^64."""
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
-    return z ^ (z >> 31)
-
-
-def counted_noise(key, draw, first_step, num_steps, size):
-    """Uniform numbers `[t, size]` of steps first_step, ...: hashes of (key, draw, step, neuron), 24 bits each."""
-    mix = splitmix64
-    of_draw = mix(key ^ mix(draw + 1))
-    steps = range(first_step, first_step + num_steps)
-    return np.array([[(mix(mix(of_draw ^ t) ^ i) >> 40) * 2.0**-24 for i in range(size)] for t in steps])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_neurons import (
+from table import (
     FAR,
     FEATURES,
     ROWS,
@@ -22,6 +22,7 @@ from test_neurons import (
     noise,
     refused,
     several_lengths,
+    spikes_and_gradients,
 )
 
 from snnrepro.errors import NonCausalError
@@ -109,6 +110,25 @@ def test_half_precision_is_computed_in_fp32_and_returned_as_it_came(name, dtype)
 
 
 @every_neuron
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_parameters_of_half_precision_are_used_in_fp32(name, dtype, request):
+    if name in ("plif", "glif", "alif", "se_adlif"):
+        reason = "sigmoid and exp of a parameter are taken in its own dtype: 1 - exp(-1/150) is off by 18 % in bf16"
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+    neuron, x = build(name, 16).to(dtype), current(name, 16, 3, FEATURES, dtype=dtype)
+    with torch.no_grad():
+        for p in neuron.parameters():
+            p.add_(0.1)
+    drawn = noise(name, x)
+    assert all(g.dtype == dtype and g.isfinite().all() for g in gradients(neuron, x, **drawn))
+    h, spikes, margin = expected(name, neuron, x, **drawn)
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(neuron.membrane(x, **drawn).double(), torch.tensor(h), rtol=rounding, atol=rounding / 50)
+    if margin > 1e-5:
+        assert torch.equal(neuron(x, **drawn).double(), torch.tensor(spikes))
+
+
+@every_neuron
 def test_autocast_changes_neither_membrane_nor_spikes(name):
     neuron, x = build(name, 16), current(name, 16, 12, FEATURES, dtype=torch.float32)
     drawn = noise(name, x)
@@ -139,14 +159,6 @@ def test_another_number_of_features_is_a_user_error_naming_both(name):
         for shape in ((5, 2, 3), (5, 4, 3, 4), (5, 4)):
             with refused("4 features", str(shape)[1:-1]):
                 call(torch.ones(shape))
-
-
-@every_stochastic
-def test_noise_of_another_shape_is_a_user_error_naming_both(name):
-    neuron = build(name, 5)
-    for call in (neuron, neuron.membrane, neuron.stream):
-        with refused(r"5, 2, 3\D", r"5, 2, 4\D"):
-            call(torch.ones(5, 2, 4), noise=torch.ones(5, 2, 3))
 
 
 @every_neuron
@@ -295,24 +307,6 @@ def test_a_copy_and_a_state_dict_keep_every_parameter_and_share_none(name):
     assert all(p.grad is None for p in saved.parameters())
 
 
-@every_stochastic
-def test_a_copy_and_a_state_dict_draw_on_as_the_original_would(name):
-    x = torch.zeros(5, 30, FEATURES)
-    saved, fresh = build(name, 5), build(name, 5, seed=2)
-    assert not torch.equal(fresh.noise_key, saved.noise_key)
-    for _ in range(3):
-        saved(x)
-    fresh.load_state_dict(saved.state_dict())
-    twin = copy.deepcopy(saved)
-    for other in (fresh, twin):
-        assert other.draw == 3
-        assert torch.equal(other.membrane(x), saved.membrane(x))
-    spikes = saved(x + 1)
-    assert torch.equal(fresh(x + 1), spikes)
-    assert torch.equal(twin(x + 1), spikes)
-    assert twin.draw == saved.draw == 4
-
-
 @every_neuron
 @several_lengths
 def test_every_time_step_of_the_input_gets_a_finite_gradient(name, T):
@@ -328,9 +322,10 @@ def test_compiles_without_a_graph_break_and_equals_eager(name):
     neuron, x = build(name, 3), current(name, 3, 2, FEATURES, dtype=torch.float32)
     drawn, compiled = noise(name, x), torch.compile(neuron, fullgraph=True, backend="aot_eager")
     assert expected(name, neuron, x, **drawn)[2] > 1e-5
-    assert torch.equal(compiled(x, **drawn), neuron(x, **drawn))
-    for ours, theirs in zip(gradients(compiled, x, **drawn), gradients(neuron, x, **drawn), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    ours, theirs = (spikes_and_gradients(form, x, **drawn) for form in (compiled, neuron))
+    assert torch.equal(ours[0], theirs[0])
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 @every_stochastic
@@ -353,8 +348,10 @@ def test_compiled_draws_are_those_of_eager_and_count_on(name):
 def test_inductor_equals_eager_in_spikes_and_gradients(name):
     torch.compiler.reset()
     neuron, x = build(name, 3), current(name, 3, 2, FEATURES, dtype=torch.float32)
-    compiled = torch.compile(neuron, fullgraph=True)
+    # Scalar code: to find out which vector instructions there are takes it 20 seconds.
+    compiled = torch.compile(neuron, fullgraph=True, options={"cpp.vec_isa_ok": False})
     assert expected(name, neuron, x)[2] > 1e-5
-    assert torch.equal(compiled(x), neuron(x))
-    for ours, theirs in zip(gradients(compiled, x), gradients(neuron, x), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    ours, theirs = (spikes_and_gradients(form, x) for form in (compiled, neuron))
+    assert torch.equal(ours[0], theirs[0])
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

@@ -49,6 +49,11 @@ EXPECTED = {
         lambda u, a: 1 / (1 + a * np.abs(u)) ** 2,
         10.0,
     ),
+    "exponential": Expected(
+        lambda u, a: 0.5 + np.sign(u) * (1 - np.exp(-a * np.abs(u))) / 2,
+        lambda u, a: a / 2 * np.exp(-a * np.abs(u)),
+        5.0,
+    ),
 }
 STEP = 1e-6
 every_shape = pytest.mark.parametrize("name", list(EXPECTED))
