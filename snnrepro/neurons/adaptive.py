@@ -55,15 +55,16 @@ class ALIF(SteppedNeuron):
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         require_positive(tau_m=tau_m, tau_adp=tau_adp, v_threshold=v_threshold)
-        if tau_m_std < 0 or tau_adp_std < 0 or beta < 0:
-            raise UserError("tau_m_std, tau_adp_std and beta must be 0 or above")
+        for name, value in (("tau_m_std", tau_m_std), ("tau_adp_std", tau_adp_std), ("beta", beta)):
+            if not value >= 0:
+                raise UserError(f"{name} must be 0 or above, got {value}")
         assert num_features is not None
         self.beta = beta
         self.tau_m = nn.Parameter(tau_m + tau_m_std * torch.randn(num_features))
         self.tau_adp = nn.Parameter(tau_adp + tau_adp_std * torch.randn(num_features))
 
     def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        alpha, rho = (per_feature(torch.exp(-1 / tau.clamp(min=SHORTEST_TAU)), x) for tau in (self.tau_m, self.tau_adp))
+        alpha, rho = (torch.exp(-1 / per_feature(tau, x).clamp(min=SHORTEST_TAU)) for tau in (self.tau_m, self.tau_adp))
         if "h" in state:
             a = rho * state["a"] + (1 - rho) * state["s"]
             theta = self.v_threshold + self.beta * a
@@ -131,9 +132,9 @@ class SEAdLIF(SteppedNeuron):
         self.tau_w_weight = nn.Parameter(torch.rand(num_features))
 
     def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        alpha = per_feature(_decay(self.tau_u_weight, self.tau_u_range), x)
-        rho = per_feature(_decay(self.tau_w_weight, self.tau_w_range), x)
-        a, b = per_feature(self.a.clamp(0, 1), x), per_feature(self.b.clamp(0, 2), x)
+        alpha = _decay(per_feature(self.tau_u_weight, x), self.tau_u_range)
+        rho = _decay(per_feature(self.tau_w_weight, x), self.tau_w_range)
+        a, b = per_feature(self.a, x).clamp(0, 1), per_feature(self.b, x).clamp(0, 2)
         u = (1 - alpha) * (x - state["w"]) + alpha * state["v"] if "v" in state else (1 - alpha) * x
         spikes = self._fire(u)
         v = u * (1 - spikes.detach())

@@ -66,11 +66,11 @@ class GLIF(SteppedNeuron):
 
     def threshold(self, step: Tensor) -> Tensor:
         assert isinstance(self.v_threshold, Tensor)
-        return per_feature(torch.sigmoid(self.v_threshold), step)
+        return torch.sigmoid(per_feature(self.v_threshold, step))
 
     def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
         def gate(logits: Tensor) -> Tensor:
-            return per_feature(torch.sigmoid(logits), x)
+            return torch.sigmoid(per_feature(logits, x))
 
         alpha, gamma = gate(self.alpha), gate(self.gamma)
         current = x * (1 - gate(self.beta) * (1 - gate(self.conduct[state["step"]])))

@@ -176,7 +176,7 @@ class PLIF(_Resetting):
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
 
     def _charge(self, x: Tensor, v: Tensor | float) -> Tensor:
-        return charge(x, v, torch.sigmoid(self.w).to(x.dtype), self._rest, self.decay_input)
+        return charge(x, v, torch.sigmoid(self.w.to(x.dtype)), self._rest, self.decay_input)
 
     def operations(self, num_steps: int) -> Operations:
         """Those of the LIF: the sigmoid of w is one for the layer."""

@@ -122,12 +122,13 @@ class MPEPSN(StochasticNeuron):
     def _advance(self, x: Tensor, state: State, *noise: Tensor) -> Tensor:
         vhat = self._estimate(x, noise[0])
         h = x + self.beta * self._used(vhat, state.get("vhat"))
-        state["vhat"] = vhat[-1]
+        state["vhat"] = vhat[-1]  # variant current only asks whether there is one
         return self._fire(h)
 
     def operations(self, num_steps: int) -> Operations:
-        """A step: one MAC for h, one sigmoid; the last estimate is kept."""
-        return Operations(num_steps, 0, state_bytes=4, function_evaluations=num_steps)
+        """A step: one MAC for h, one sigmoid; the last estimate is kept, by variant current nothing."""
+        kept = 4 if self.variant == "previous" else 0
+        return Operations(num_steps, 0, state_bytes=kept, function_evaluations=num_steps)
 
     def extra_repr(self) -> str:
         return f"variant={self.variant}, beta={self.beta:g}, {super().extra_repr()}"

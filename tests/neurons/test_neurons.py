@@ -174,10 +174,7 @@ def test_membrane_of_every_form_passes_a_gradient_check_in_input_and_parameters(
 
 
 @every_neuron
-def test_attributes_forms_and_operations_are_those_of_the_table(name, request):
-    if name == "mpe_psn_local":
-        reason = "operations says 4 bytes, though variant current keeps nothing between steps"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+def test_attributes_forms_and_operations_are_those_of_the_table(name):
     row, neuron = ROWS[name], build(name, 5)
     assert (neuron.causal, neuron.fixed_length, neuron.per_feature) == (row.causal, row.fixed_length, row.per_feature)
     assert (neuron.stochastic, neuron.fires_at_threshold) == (row.stochastic, row.at_threshold)

@@ -108,7 +108,6 @@ def test_any_other_impossible_setting_is_named_with_what_is_possible(neuron, set
 
 
 @pytest.mark.parametrize("setting", ["beta", "tau_m_std", "tau_adp_std"])
-@pytest.mark.xfail(strict=True, reason="ALIF takes NaN here: nan < 0 is False")
 def test_nan_is_refused_by_alif_too(setting):
     with refused(setting):
         ALIF(5, 3, **{setting: NAN})
