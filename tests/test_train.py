@@ -168,7 +168,7 @@ def test_sweep_goes_on_past_a_failed_job_and_exits_with_1(train, tmp_path):
 
 def test_sweep_with_a_mistyped_choice_starts_nothing(train, tmp_path):
     code, _, err = train("-m", SMOKE, "neuron=lif,psuu")
-    assert (code, err) == (2, "error: unknown neuron 'psuu'; did you mean psu?\n")
+    assert (code, err) == (2, "error: unknown neuron 'psuu'; did you mean psu or rpsu or ipsu?\n")
     assert not records(tmp_path / "runs")
 
 

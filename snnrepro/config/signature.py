@@ -7,7 +7,7 @@ import ast
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from snnrepro import types
 from snnrepro.errors import UserError
@@ -98,9 +98,11 @@ def _wanted(annotation: ast.expr, value: Any) -> str | None:
     if isinstance(annotation, ast.Constant) and annotation.value is None:
         return None if value is None else "null"
     if isinstance(annotation, ast.Name) and annotation.id in _RANGES:
-        types, text, inside = _RANGES[annotation.id]
-        right_type = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        kinds, text, inside = _RANGES[annotation.id]
+        right_type = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         return None if right_type and inside(value) else text
+    if isinstance(annotation, ast.Name) and get_origin(getattr(types, annotation.id, None)) is Literal:
+        return _one_of(get_args(getattr(types, annotation.id)), value)
     if isinstance(annotation, ast.Name) and annotation.id in _SPECIAL:
         special: str | None = _SPECIAL[annotation.id](value)
         return special
@@ -146,6 +148,5 @@ def _surrogate(value: Any) -> str | None:
 
 _SPECIAL: dict[str, Any] = {
     "SurrogateSpec": _surrogate,
-    "Precision": lambda value: _one_of(get_args(types.Precision), value),
     "Tensor": lambda value: "",  # no config value is a tensor
 }

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from snnrepro.errors import UserError, require_positive
 from snnrepro.neurons.neuron import Neuron, Operations, State
 from snnrepro.neurons.scan import exponential_scan, exponential_scan_dense
-from snnrepro.neurons.stepped import Reset, SteppedNeuron, charge, check_reset, reset_membrane
+from snnrepro.neurons.stepped import SteppedNeuron, charge, check_reset, reset_membrane
 from snnrepro.neurons.surrogate import SurrogateSpec
-from snnrepro.types import AboveOne, AtLeastOne, PositiveFloat
+from snnrepro.types import AboveOne, AtLeastOne, PositiveFloat, Reset
 
 
 class _Resetting(SteppedNeuron):

@@ -20,8 +20,8 @@ def mpe_psn_reference(x: Tensor, noise: Tensor, beta: float, variant: str) -> tu
     """(vhat, h), step by step."""
     vhat, membrane = [], []
     for t in range(len(x)):
-        drawn = (noise[t] < torch.sigmoid(x[t])).to(x.dtype)
-        vhat.append((1 - drawn) * x[t])
+        drawn = noise[t] < torch.sigmoid(x[t])
+        vhat.append(torch.where(drawn, 0.0, x[t]))
         estimate = 0.0 if t == 0 else vhat[t - 1] if variant == "previous" else vhat[t]
         membrane.append(beta * estimate + x[t])
     return torch.stack(vhat), torch.stack(membrane)

@@ -97,8 +97,9 @@ class Neuron(nn.Module):
         """Spikes of a chunk `[t, B, *]`, t >= 1, and the state to pass on with the next chunk.
 
         Any split of a sequence gives the spikes that `forward` gives for the whole, up to the rounding of a membrane
-        that lies on its threshold. Raises NonCausalError for a neuron that looks ahead, UserError for a state that
-        does not fit x or a sequence longer than the weights allow.
+        that lies on its threshold. For inference: not every gradient reaches an earlier chunk. Raises NonCausalError
+        for a neuron that looks ahead, UserError for a state that does not fit x or a sequence longer than the weights
+        allow.
         """
         return self._stream(x, state)
 

@@ -1,14 +1,12 @@
 """What every step-by-step neuron shares: the loop over time is its one form, and its reference."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from snnrepro.errors import UserError, did_you_mean
 from snnrepro.neurons.neuron import Neuron, State
-
-Reset = Literal["soft", "hard", "none"]
 
 
 class SteppedNeuron(Neuron):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # (words, what the line must hold)
 WRONG = [
-    (["neuron=psuu"], "unknown neuron 'psuu'; did you mean psu?"),
+    (["neuron=psuu"], "unknown neuron 'psuu'; did you mean psu or rpsu or ipsu?"),
     (["dataset=digit"], "unknown dataset 'digit'; did you mean digits?"),
     (["experiment=psn/seq"], "did you mean psn/seq_cifar10?"),
     (["neurn=psu"], "unknown key 'neurn'; did you mean neuron?"),
@@ -38,7 +38,14 @@ WRONG = [
     (["neuron.surrogate=atann"], "one of atan, sigmoid"),
     (["neuron.surrogate.name=arctan"], "with name one of atan"),
     (["neuron.surrogate.alpha=-1"], "alpha above 0"),
-    (["neuron.backend=cuda"], "one of auto, torch, reference"),
+    (["neuron=plif", "neuron.tau=1"], "neuron.tau must be a number above 1, got 1"),
+    (["neuron=sliding_psn", "neuron.order=0"], "neuron.order must be a whole number above 0 or null, got 0"),
+    (["neuron=mpe_psn", "neuron.variant=last"], "neuron.variant must be one of previous, current, got 'last'"),
+    (["neuron=block", "neuron.beta=1.5"], "neuron.beta must be a number from 0 to 1, got 1.5"),
+    (["neuron=spsn", "neuron.gradient=ste"], "one of none, straight_through, sigmoid"),
+    (["neuron=se_adlif", "neuron.tau_u_range=[0,5]"], "neuron.tau_u_range must be a list of numbers above 0"),
+    (["loss.auxiliary_weight=2"], "loss.auxiliary_weight must be a number from 0 to 1, got 2"),
+    (["neuron.backend=cuda"], "one of auto, torch, dense, reference"),
     (["optimizer.lr=fast"], "optimizer.lr must be a number"),
     (["optimizer.lr=-1"], "0 or above"),
     (["trainer.precision=half"], "one of 16-true"),
@@ -49,7 +56,7 @@ WRONG = [
     (["overwrite=maybe"], "true or false"),
     (["neuron=lif,psu"], "add -m"),
     (["neuron=[a"], "write key=value"),
-    (["neuron=null"], "one of its configs: lif, psn, psu"),
+    (["neuron=null"], "one of its configs: alif, block, "),
     (["~loss"], "would delete a setting"),
     (["~seed"], "would delete a setting"),
     (["~optimizer.lr"], "would delete a setting"),
@@ -64,7 +71,7 @@ WRONG = [
     (["dataset=seq_cifar10", "architecture=psn_cifar10"], "architecture=psn_seq_cifar"),
     (["neuron._target_=os.system"], "not a class that configs/neuron uses"),
     (["dataset._target_=snnrepro.neurons.psu.PSU"], "not a class that configs/dataset uses"),
-    (["-m", "neuron=lif,psuu"], "did you mean psu?"),
+    (["-m", "neuron=lif,psuu"], "did you mean psu or rpsu"),
     (["-m", "seed=0,x"], "seed must be a whole number"),
     (["--foo"], "--foo"),
 ]
@@ -100,7 +107,7 @@ def test_help_and_errors_of_the_config_import_neither_torch_nor_lightning(words,
 def test_help_names_every_group_and_shows_examples(train):
     code, out, _ = train("--help")
     assert code == 0
-    assert "neuron: lif, psn, psu" in out
+    assert "neuron: alif, block, block_v1, glif, if, " in out
     assert "python train.py -m neuron=lif,psn,psu seed=0,1" in out
 
 
