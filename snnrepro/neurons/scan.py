@@ -47,24 +47,34 @@ def exponential_scan(x: Tensor, decay: Decay, gain: float = 1.0, initial: Tensor
     return y
 
 
-def _forward(x: Tensor, decay: Decay, gain: float, initial: Tensor | None) -> Tensor:
-    y = torch.mul(x, gain, out=torch.empty(x.shape, dtype=x.dtype, device=x.device))
-    if initial is not None:
-        _add(y[0], initial, decay)
-    _scan_in_place(y, decay, reverse=False)
+def _forward(x: Tensor, decay: Decay, gain: float, initial: Tensor | None, reverse: bool = False) -> Tensor:
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if y[0].numel() <= WIDE:
+        torch.mul(x, gain, out=y)
+        if initial is not None:
+            _add(y[0], initial, decay)
+        _scan_in_place(y, decay, reverse)
+        return y
+    # Scaled and added step by step, while the step is in the cache.
+    previous = initial
+    steps = list(zip(x.unbind(0), y.unbind(0), strict=True))
+    for current, out in reversed(steps) if reverse else steps:
+        torch.mul(current, gain, out=out)
+        if previous is not None:
+            _add(out, previous, decay)
+        previous = out
     return y
 
 
 def _backward(g: Tensor, y: Tensor | None, decay: Decay, gain: float, initial: Tensor | None) -> tuple[Any, ...]:
     """Gradients to x, decay (where y is given) and initial (where there is one)."""
-    carried = g.clone(memory_format=torch.contiguous_format)
-    _scan_in_place(carried, decay, reverse=True)
+    to_x = _forward(g, decay, gain, None, reverse=True)
     to_decay = None
     if y is not None and isinstance(decay, Tensor):
-        each = (carried[1:] * y[:-1]).sum(0)
-        to_decay = (each if initial is None else each + carried[0] * initial).sum_to_size(decay.shape)
-    to_initial = None if initial is None else carried[0] * decay
-    return carried.mul_(gain) if initial is None else carried * gain, to_decay, to_initial
+        each = (to_x[1:] * y[:-1]).sum(0)
+        to_decay = (each if initial is None else each + to_x[0] * initial).sum_to_size(decay.shape) / gain
+    to_initial = None if initial is None else to_x[0] * decay / gain
+    return to_x, to_decay, to_initial
 
 
 class _Scan(torch.autograd.Function):
