@@ -1,5 +1,7 @@
 """Peak memory of a neuron's forward and backward pass, measured in a process of its own."""
 
+import contextlib
+import ctypes
 import multiprocessing
 import resource
 import time
@@ -41,6 +43,7 @@ def forward_backward_cost(neuron: Neuron, shape: tuple[int, ...]) -> Cost:
 
 def _measure(neuron: Neuron, shape: tuple[int, ...], sender: Connection) -> None:
     torch.set_num_threads(1)
+    _return_freed_memory()
     _pass(neuron, (min(shape[0], 2), *shape[1:]))
     before = _resident_bytes()
     start = time.perf_counter()
@@ -48,6 +51,13 @@ def _measure(neuron: Neuron, shape: tuple[int, ...], sender: Connection) -> None
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sender.send(Cost(max(0, peak - before), seconds))
+
+
+def _return_freed_memory() -> None:
+    """Have glibc give every freed tensor back at once: what it keeps for later is not what a pass needs."""
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(mmap_threshold, 2**16)
 
 
 def _pass(neuron: Neuron, shape: tuple[int, ...]) -> None:
