@@ -11,6 +11,7 @@ fidelity and memory draw their pictures there too.
 
 import argparse
 import csv
+import math
 import statistics
 import sys
 import time
@@ -258,29 +259,44 @@ SHOWN = {
 }
 
 
+def positive(text: str) -> float:
+    """A number above 0 from the command line."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0 from the command line."""
+    value = int(text)
+    positive(text)
+    return value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="benchmark", required=True)
     of_neurons = commands.add_parser("neurons", help="every neuron against the step-by-step LIF")
     of_neurons.add_argument("--neurons", nargs="+", metavar="NAME", help="default: all")
-    of_neurons.add_argument("--steps", nargs="+", type=int, default=[4, 16, 64], metavar="T")
-    of_neurons.add_argument("--sizes", nargs="+", type=int, default=[2**8, 2**12, 2**16], metavar="N")
+    of_neurons.add_argument("--steps", nargs="+", type=positive_int, default=[4, 16, 64], metavar="T")
+    of_neurons.add_argument("--sizes", nargs="+", type=positive_int, default=[2**8, 2**12, 2**16], metavar="N")
     of_neurons.add_argument("--device", default="cpu", help="cpu or cuda")
     of_data = commands.add_parser("data", help="samples/s of the loaders, one process, one thread")
     of_data.add_argument("--datasets", nargs="+", default=["digits"], metavar="NAME")
     of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
     of_fidelity = commands.add_parser("fidelity", help="how close each parallel neuron comes to the LIF it stands for")
-    of_fidelity.add_argument("--size", type=int, default=2048, metavar="N", help="neurons side by side")
-    of_fidelity.add_argument("--thresholds", nargs="+", type=float, default=[0.5, 1.0], metavar="TH")
+    of_fidelity.add_argument("--size", type=positive_int, default=2048, metavar="N", help="neurons side by side")
+    of_fidelity.add_argument("--thresholds", nargs="+", type=positive, default=[0.5, 1.0], metavar="TH")
     # Not a round number: a membrane exactly on the threshold would count the rules > and >= as a difference.
-    of_fidelity.add_argument("--std", type=float, default=0.9, help="standard deviation of the input")
+    of_fidelity.add_argument("--std", type=positive, default=0.9, help="standard deviation of the input")
     of_fidelity.add_argument("--run", type=Path, metavar="FOLDER", help="take the current of a finished run's layers")
     of_fidelity.add_argument("--data-dir", help="of the run: default SNNREPRO_DATA, else data/")
     of_memory = commands.add_parser("memory", help="peak memory of long sequences, forward and backward")
-    of_memory.add_argument("--steps", nargs="+", type=int, default=[2**k for k in range(8, 17)], metavar="T")
-    of_memory.add_argument("--size", type=int, default=64, metavar="N", help="neurons")
+    of_memory.add_argument("--steps", nargs="+", type=positive_int, default=[2**k for k in range(8, 17)], metavar="T")
+    of_memory.add_argument("--size", type=positive_int, default=64, metavar="N", help="neurons")
     for command in (of_neurons, of_data):
-        command.add_argument("--repeats", type=int, default=5)
+        command.add_argument("--repeats", type=positive_int, default=5)
     for command in (of_neurons, of_data, of_fidelity, of_memory):
         command.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the rows")
     arguments = parser.parse_args()
