@@ -36,8 +36,8 @@ def exponential_scan_dense(x: Tensor, decay: float, gain: float = 1.0) -> Tensor
 def exponential_scan(x: Tensor, decay: Decay, gain: float = 1.0, initial: Tensor | None = None) -> Tensor:
     """y `[T, B, *]` with y[t] = decay y[t-1] + gain x[t] and y[-1] = initial, or 0.
 
-    decay from 0 to 1; a tensor of its own for each feature receives a gradient, as x and initial do. What follows an
-    infinite x is infinite or NaN.
+    decay from 0 to 1; a tensor of its own for each feature receives a gradient, as x and initial do; gain is then not
+    0. What follows an infinite x is infinite or NaN.
     """
     if torch.compiler.is_compiling():
         learned, fixed = (decay, 0.0) if isinstance(decay, Tensor) else (None, decay)

@@ -46,6 +46,35 @@ def one_by_one(name: str, x: torch.Tensor) -> torch.Tensor:
 
 
 @every_neuron
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@given(
+    T=st.integers(1, 40),
+    batch=st.integers(0, 3),
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.float16]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_form_gives_spikes_of_the_inputs_shape_and_dtype_that_equal_the_references(
+    name, T, batch, shape, dtype, seed
+):
+    x = current(name, T, batch, *shape, seed=seed, dtype=dtype)
+    drawn = noise(name, x)
+    slow = build(name, T, shape[0], backend="reference").to(torch.promote_types(dtype, torch.float32))
+    h, wanted = slow.membrane(x, **drawn), slow(x, **drawn)
+    # A decision this near to its threshold may be rounded to the other side; ALIF's threshold moves, it has one form.
+    clear = (h.double() - slow.threshold(x[0])).abs() > (1e-9 if dtype == torch.float64 else 1e-4)
+    for backend in slow.backends:
+        neuron = build(name, T, shape[0], backend=backend).to(torch.promote_types(dtype, torch.float32))
+        membrane, spikes = neuron.membrane(x, **drawn), neuron(x, **drawn)
+        assert spikes.shape == membrane.shape == x.shape
+        assert spikes.dtype == membrane.dtype == dtype
+        assert ((spikes == 0) | (spikes == 1)).all()
+        if ROWS[name].neuron.__name__ not in ("Block", "SPSN"):  # their spikes hang on more than h of one step
+            assert torch.equal(spikes[clear], wanted[clear])
+        torch.testing.assert_close(membrane, h, rtol=1e-2 if dtype.itemsize == 2 else 1e-4, atol=1e-3)
+
+
+@every_neuron
 @pytest.mark.parametrize("shape", [(), (3,), (2, 4), (2, 3, 5)])
 @pytest.mark.parametrize("batch", [0, 1, 3])
 def test_neurons_are_independent_whatever_the_trailing_shape(name, shape, batch):
