@@ -199,7 +199,7 @@ def recorded_fidelity(folder: Path, thresholds: list[float], data_dir: str | Non
     import torch
 
     from snnrepro.metrics.fidelity import measure, recorded_currents
-    from snnrepro.training.session import restored
+    from snnrepro.restore import restored
 
     network, x = restored(folder, data_dir)
     tau = FIDELITY_AT["tau"]
@@ -213,11 +213,10 @@ def recorded_fidelity(folder: Path, thresholds: list[float], data_dir: str | Non
                 yield row | found._asdict() | conditions(torch.device("cpu"))
 
 
-def fidelity_pictures(rows: list[Row], folder: Path) -> list[Path]:
+def fidelity_pictures(rows: list[Row], folder: Path) -> None:
     """One picture for each kind of input and threshold of the grid."""
     from snnrepro.metrics.plots import fidelity_picture
 
-    files = []
     for kind, threshold in sorted({(row["input"], row["v_threshold"]) for row in rows}):
         chosen = [row for row in rows if (row["input"], row["v_threshold"]) == (kind, threshold)]
         file = folder / f"fidelity_{kind}_threshold{threshold:g}.png"
@@ -225,8 +224,6 @@ def fidelity_pictures(rows: list[Row], folder: Path) -> list[Path]:
         fidelity_picture(
             chosen, FIDELITY_AT, file, f"Parallel neurons against the LIF they stand for: {kind} input, {size}"
         )
-        files.append(file)
-    return files
 
 
 def fidelity_table(rows: list[Row]) -> list[Row]:

@@ -79,8 +79,9 @@ def table() -> list[str]:
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for name in (name for names in groups().values() for name in names):
         neuron = build(name, order=ORDER)
-        operations = build(name, 16, lambda_=1.0).operations(16)
-        causal = "when masked" if name == "masked_psn" else "yes" if neuron.causal else "no"
+        masked = build(name, 16, lambda_=1.0)
+        operations = masked.operations(16)
+        causal = "yes" if neuron.causal else "when masked" if masked.causal else "no"
         drawn = "drawn" if name == "spsn" else "h >= threshold" if neuron.fires_at_threshold else "h > threshold"
         cells = [
             f"[`{name}`](#{anchor(neuron)})",

@@ -25,7 +25,6 @@ def fidelity_picture(rows: Sequence[Row], at: Row, file: Path, title: str) -> No
     """Agreement and firing-rate error over T, input mean and tau; the two that are not varied are held at `at`.
 
     One row of panels for each measure, one column for what is varied.
-
     rows: as the benchmark writes them, of one kind of input and one threshold.
     """
     import matplotlib
@@ -33,16 +32,16 @@ def fidelity_picture(rows: Sequence[Row], at: Row, file: Path, title: str) -> No
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    measures: dict[str, tuple[str, Callable[[Row], float | None]]] = {
-        "agreement": ("spike agreement\n(1: the same train)", lambda row: row["agreement"]),
-        "rate": ("firing rate minus\nits LIF's", lambda row: row["rate"] - row["target_rate"]),
-    }
+    measures: list[tuple[str, Callable[[Row], float | None]]] = [
+        ("spike agreement\n(1: the same train)", lambda row: row["agreement"]),
+        ("firing rate minus\nits LIF's", lambda row: row["rate"] - row["target_rate"]),
+    ]
     panels: Any
     figure, panels = pyplot.subplots(2, len(AXES), figsize=(11, 6.2), sharey="row", sharex="col", layout="constrained")
     for column, (axis, axis_label) in enumerate(AXES.items()):
         held = {name: value for name, value in at.items() if name != axis}
         chosen = [row for row in rows if all(row[name] == value for name, value in held.items())]
-        for line, (_, (measure_label, value_of)) in enumerate(measures.items()):
+        for line, (measure_label, value_of) in enumerate(measures):
             panel = panels[line][column]
             for neuron, (label, color, marker) in LINES.items():
                 points = sorted(

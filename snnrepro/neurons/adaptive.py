@@ -63,8 +63,12 @@ class ALIF(SteppedNeuron):
         self.tau_m = nn.Parameter(tau_m + tau_m_std * torch.randn(num_features))
         self.tau_adp = nn.Parameter(tau_adp + tau_adp_std * torch.randn(num_features))
 
-    def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        alpha, rho = (torch.exp(-1 / per_feature(tau, x).clamp(min=SHORTEST_TAU)) for tau in (self.tau_m, self.tau_adp))
+    def _constants(self, step: Tensor) -> tuple[Tensor, ...]:
+        taus = (per_feature(tau, step).clamp(min=SHORTEST_TAU) for tau in (self.tau_m, self.tau_adp))
+        return tuple(torch.exp(-1 / tau) for tau in taus)
+
+    def _update(self, x: Tensor, state: State, constants: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        alpha, rho = constants
         if "h" in state:
             a = rho * state["a"] + (1 - rho) * state["s"]
             theta = self.v_threshold + self.beta * a
@@ -131,14 +135,19 @@ class SEAdLIF(SteppedNeuron):
         self.tau_u_weight = nn.Parameter(torch.rand(num_features))
         self.tau_w_weight = nn.Parameter(torch.rand(num_features))
 
-    def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        alpha = _decay(per_feature(self.tau_u_weight, x), self.tau_u_range)
-        rho = _decay(per_feature(self.tau_w_weight, x), self.tau_w_range)
-        a, b = per_feature(self.a, x).clamp(0, 1), per_feature(self.b, x).clamp(0, 2)
+    def _constants(self, step: Tensor) -> tuple[Tensor, ...]:
+        alpha = _decay(per_feature(self.tau_u_weight, step), self.tau_u_range)
+        rho = _decay(per_feature(self.tau_w_weight, step), self.tau_w_range)
+        driven = (1 - rho) * self.q
+        a, b = per_feature(self.a, step).clamp(0, 1), per_feature(self.b, step).clamp(0, 2)
+        return alpha, rho, driven * a, driven * b
+
+    def _update(self, x: Tensor, state: State, constants: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        alpha, rho, of_membrane, of_spike = constants
         u = (1 - alpha) * (x - state["w"]) + alpha * state["v"] if "v" in state else (1 - alpha) * x
         spikes = self._fire(u)
         v = u * (1 - spikes.detach())
-        driven = (1 - rho) * self.q * (a * v + b * spikes)
+        driven = of_membrane * v + of_spike * spikes
         state.update(v=v, w=rho * state["w"] + driven if "w" in state else driven)
         return u, spikes
 

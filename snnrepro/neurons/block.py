@@ -168,9 +168,12 @@ class LIFSingleSpike(SteppedNeuron):
         require_positive(v_threshold=v_threshold)
         self.beta = _beta(num_features, beta, learn_beta)
 
-    def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        fired = state.get("fired", torch.zeros_like(x))
-        charged = per_feature(self.beta.clamp(0, 1), x) * state["v"] + x if "v" in state else x
+    def _constants(self, step: Tensor) -> Tensor:
+        return per_feature(self.beta.clamp(0, 1), step)
+
+    def _update(self, x: Tensor, state: State, constants: Tensor) -> tuple[Tensor, Tensor]:
+        fired = state["fired"] if "fired" in state else torch.zeros_like(x)
+        charged = constants * state["v"] + x if "v" in state else x
         spikes, h = self._fire(charged) * (1 - fired), charged * (1 - fired)
         # As released: where neither has fired, the maximum passes half of the gradient to each.
         state.update(v=h - spikes * self.v_threshold, fired=torch.maximum(fired, spikes))

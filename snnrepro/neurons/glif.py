@@ -4,7 +4,7 @@ Shapes: x, h, spikes `[T, B, F, *]`; parameters `[F]`, conduct `[T, F]`, all as 
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,17 @@ from snnrepro.errors import UserError
 from snnrepro.neurons.neuron import Operations, State, per_feature
 from snnrepro.neurons.stepped import SteppedNeuron
 from snnrepro.neurons.surrogate import SurrogateSpec
+
+
+class _Gates(NamedTuple):
+    """What GLIF's gates come to: D = decay h, h' = D - fall + charge[t] x - s (hard D + drop)."""
+
+    decay: Tensor
+    fall: Tensor
+    hard: Tensor
+    drop: Tensor
+    charge: list[Tensor]
+    threshold: Tensor
 
 
 class GLIF(SteppedNeuron):
@@ -68,17 +79,26 @@ class GLIF(SteppedNeuron):
         assert isinstance(self.v_threshold, Tensor)
         return torch.sigmoid(per_feature(self.v_threshold, step))
 
-    def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
+    def _constants(self, step: Tensor) -> "_Gates":
         def gate(logits: Tensor) -> Tensor:
-            return torch.sigmoid(per_feature(logits, x))
+            return torch.sigmoid(per_feature(logits, step))
 
-        alpha, gamma = gate(self.alpha), gate(self.gamma)
-        current = x * (1 - gate(self.beta) * (1 - gate(self.conduct[state["step"]])))
-        h = current - (1 - alpha) * gate(self.linear_decay)
+        alpha, gamma, beta = gate(self.alpha), gate(self.gamma), gate(self.beta)
+        return _Gates(
+            decay=1 - alpha * (1 - gate(self.tau)),
+            fall=(1 - alpha) * gate(self.linear_decay),
+            hard=gamma,
+            drop=(1 - gamma) * gate(self.v_subreset),
+            charge=[1 - beta * (1 - gate(conduct)) for conduct in self.conduct],
+            threshold=self.threshold(step),
+        )
+
+    def _update(self, x: Tensor, state: State, constants: "_Gates") -> tuple[Tensor, Tensor]:
+        h = x * constants.charge[state["step"]] - constants.fall
         if "h" in state:
-            leaked = (1 - alpha * (1 - gate(self.tau))) * state["h"]
-            h = h + leaked - state["s"] * (gamma * leaked + (1 - gamma) * gate(self.v_subreset))
-        spikes = self._fire(h)
+            leaked = constants.decay * state["h"]
+            h = h + leaked - state["s"] * (constants.hard * leaked + constants.drop)
+        spikes: Tensor = self.surrogate(h - constants.threshold)
         state.update(h=h, s=spikes)
         return h, spikes
 

@@ -4,14 +4,14 @@ Shapes: x, h (membrane), spikes `[T, B, *]`; v `[B, *]`, the membrane after rese
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
-from snnrepro.neurons.neuron import Neuron, Operations, State
-from snnrepro.neurons.scan import exponential_scan, exponential_scan_dense
+from snnrepro.neurons.neuron import Neuron, Operations, State, check_tau
+from snnrepro.neurons.scan import exponential_scan, exponential_scan_dense, scan_or_dense
 from snnrepro.neurons.stepped import SteppedNeuron, charge, check_reset, reset_membrane
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import AboveOne, AtLeastOne, PositiveFloat, Reset
@@ -42,7 +42,9 @@ class _Resetting(SteppedNeuron):
     def _rest(self) -> float:
         return self.v_reset if self.reset == "hard" else 0.0
 
-    def _charge(self, x: Tensor, v: Tensor | float) -> Tensor:
+    decay_input: bool
+
+    def _charge(self, x: Tensor, v: Tensor | float, constants: Any) -> Tensor:
         raise NotImplementedError
 
     def _drop(self) -> float | Tensor:
@@ -52,12 +54,17 @@ class _Resetting(SteppedNeuron):
     def _before_reset(self, h: Tensor) -> Tensor:
         return h
 
-    def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        h = self._charge(x, state.get("v", self._rest))
+    def _update(self, x: Tensor, state: State, constants: Any) -> tuple[Tensor, Tensor]:
+        h = self._charge(x, state.get("v", self._rest), constants)
         spikes = self._fire(h)
         s = spikes.detach() if self.detach_reset else spikes
         state["v"] = reset_membrane(self._before_reset(h), s, self.reset, self._drop(), self.v_reset)
         return h, spikes
+
+    def operations(self, num_steps: int) -> Operations:
+        """A LIF's step: one MAC for leak and input, one AC more where the input decays too; a reset at most one AC."""
+        acs = num_steps * (int(self.decay_input) + int(self.reset == "soft"))
+        return Operations(num_steps, acs, state_bytes=4)
 
     def extra_repr(self) -> str:
         return f"reset={self.reset}, {super().extra_repr()}"
@@ -90,7 +97,7 @@ class IF(_Resetting):
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, reset, v_reset, detach_reset, surrogate, backend)
 
-    def _charge(self, x: Tensor, v: Tensor | float) -> Tensor:
+    def _charge(self, x: Tensor, v: Tensor | float, constants: None) -> Tensor:
         return v + x
 
     def operations(self, num_steps: int) -> Operations:
@@ -131,13 +138,8 @@ class LIF(_Resetting):
         self.tau = check_tau(tau)
         self.decay_input = decay_input
 
-    def _charge(self, x: Tensor, v: Tensor | float) -> Tensor:
+    def _charge(self, x: Tensor, v: Tensor | float, constants: None) -> Tensor:
         return charge(x, v, 1 / self.tau, self._rest, self.decay_input)
-
-    def operations(self, num_steps: int) -> Operations:
-        """A step: one MAC for leak and input, one AC more where the input decays too; a reset at most one AC."""
-        acs = num_steps * (int(self.decay_input) + int(self.reset == "soft"))
-        return Operations(num_steps, acs, state_bytes=4)
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, {super().extra_repr()}"
@@ -175,13 +177,11 @@ class PLIF(_Resetting):
         self.decay_input = decay_input
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
 
-    def _charge(self, x: Tensor, v: Tensor | float) -> Tensor:
-        return charge(x, v, torch.sigmoid(self.w.to(x.dtype)), self._rest, self.decay_input)
+    def _constants(self, step: Tensor) -> Tensor:
+        return torch.sigmoid(self.w.to(step.dtype))
 
-    def operations(self, num_steps: int) -> Operations:
-        """Those of the LIF: the sigmoid of w is one for the layer."""
-        acs = num_steps * (int(self.decay_input) + int(self.reset == "soft"))
-        return Operations(num_steps, acs, state_bytes=4)
+    def _charge(self, x: Tensor, v: Tensor | float, constants: Tensor) -> Tensor:
+        return charge(x, v, constants, self._rest, self.decay_input)
 
 
 class KLIF(_Resetting):
@@ -219,7 +219,7 @@ class KLIF(_Resetting):
         self.scale_reset = scale_reset
         self.k = nn.Parameter(torch.tensor(1.0))
 
-    def _charge(self, x: Tensor, v: Tensor | float) -> Tensor:
+    def _charge(self, x: Tensor, v: Tensor | float, constants: None) -> Tensor:
         return torch.relu(self.k.to(x.dtype) * charge(x, v, 1 / self.tau, self._rest, self.decay_input))
 
     def _before_reset(self, h: Tensor) -> Tensor:
@@ -230,8 +230,7 @@ class KLIF(_Resetting):
 
     def operations(self, num_steps: int) -> Operations:
         """Those of the LIF and one product with k; one more with 1 / k where the reset is scaled."""
-        acs = num_steps * (int(self.decay_input) + int(self.reset == "soft"))
-        return Operations(num_steps * (2 + int(self.scale_reset)), acs, state_bytes=4)
+        return super().operations(num_steps)._replace(macs=num_steps * (2 + int(self.scale_reset)))
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, {super().extra_repr()}"
@@ -305,15 +304,3 @@ def lif_no_reset_reference(x: Tensor, tau: float, decay_input: bool) -> Tensor:
         h = charge(step, h, 1 / tau, 0.0, decay_input)
         membrane.append(h)
     return torch.stack(membrane)
-
-
-def scan_or_dense(num_steps: int, device: torch.device) -> str:
-    """The scan, but on a GPU a short sequence is one product: a step of the scan would be a launch each."""
-    return "dense" if device.type == "cuda" and num_steps <= 256 else "torch"
-
-
-def check_tau(tau: float) -> float:
-    """Raise UserError for a time constant below 1 step, else return it."""
-    if not tau >= 1:
-        raise UserError(f"tau is a time constant in steps, at least 1, got {tau}")
-    return tau

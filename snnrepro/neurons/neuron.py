@@ -158,12 +158,13 @@ class Neuron(nn.Module):
             raise UserError(f"state is of a {state['neuron']}, this is a {name}")
         if state["shape"] != shape:
             raise UserError(f"state is for {state['shape']}, the input step is {shape}")
-        if self.fixed_length and state["step"] + x.shape[0] > (self.num_steps or 0):
-            raise UserError(f"{name} was built for T = {self.num_steps}, this chunk ends at {state['step'] + len(x)}")
+        end = state["step"] + len(x)
+        if self.fixed_length and end > (self.num_steps or 0):
+            raise UserError(f"{name} was built for T = {self.num_steps}, this chunk ends at {end}")
         with torch.autocast(x.device.type, enabled=False):
             current = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
             spikes = self._advance(current, state, *noise)
-        state["step"] += x.shape[0]
+        state["step"] = end
         return spikes.to(x.dtype), state
 
     def _check_input(self, x: Tensor) -> None:
@@ -181,6 +182,13 @@ class Neuron(nn.Module):
         steps = f"num_steps={self.num_steps}, " if self.fixed_length else ""
         threshold = f"v_threshold={self.v_threshold:g}, " if isinstance(self.v_threshold, float | int) else ""
         return f"{steps}{threshold}backend={self.backend}"
+
+
+def check_tau(tau: float) -> float:
+    """Raise UserError for a time constant below 1 step, whose kernel would grow with time; else return it."""
+    if not tau >= 1:
+        raise UserError(f"tau is a time constant in steps, at least 1, got {tau}")
+    return tau
 
 
 def per_feature(parameter: Tensor, step: Tensor) -> Tensor:

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
-from snnrepro.neurons.lif import scan_or_dense
-from snnrepro.neurons.neuron import Neuron, Operations, State
+from snnrepro.neurons.neuron import Neuron, Operations, State, check_tau
 from snnrepro.neurons.psn import product_over_time, with_past
-from snnrepro.neurons.scan import exponential_kernel, exponential_scan, exponential_scan_dense
+from snnrepro.neurons.scan import exponential_kernel, exponential_scan, exponential_scan_dense, scan_or_dense
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import AtLeastOne, PositiveFloat
 
@@ -65,13 +64,6 @@ def learned_weight(num_steps: int) -> nn.Parameter:
     return nn.Parameter(math.sqrt(2 / num_steps) * torch.randn(num_steps, num_steps))
 
 
-def check_psu_tau(tau: float) -> float:
-    """Raise UserError for tau < 1, else return it."""
-    if not tau >= 1:
-        raise UserError(f"tau below 1 makes the PSU's kernels grow with time, got {tau}: take tau >= 1")
-    return tau
-
-
 class PSU(Neuron):
     """Parallel Spiking Unit: a LIF whose spikes in the reset are replaced by the sigmoid of the unreset membrane.
 
@@ -102,7 +94,7 @@ class PSU(Neuron):
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         require_positive(v_threshold=v_threshold)
-        self.tau = check_psu_tau(tau)
+        self.tau = check_tau(tau)
 
     def _membrane_and_spikes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         kernel, decay = self.kernel(len(x), x.device), 1 / self.tau
@@ -168,7 +160,7 @@ class IPSU(Neuron):
         require_positive(v_threshold=v_threshold)
         if reset not in ("released", "estimated"):
             raise UserError(f"reset is released or estimated, got {reset!r}")
-        self.tau = check_psu_tau(tau)
+        self.tau = check_tau(tau)
         self.reset = reset
         self.weight = learned_weight(num_steps)
         self.bias = nn.Parameter(torch.zeros(num_steps))
@@ -238,7 +230,7 @@ class RPSU(Neuron):
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         assert num_steps is not None
         require_positive(v_threshold=v_threshold)
-        self.tau = check_psu_tau(tau)
+        self.tau = check_tau(tau)
         self.weight = learned_weight(num_steps)
         self.bias = nn.Parameter(torch.zeros(num_steps))
 

@@ -33,6 +33,14 @@ def exponential_scan_dense(x: Tensor, decay: float, gain: float = 1.0) -> Tensor
     return (kernel @ x.flatten(1)).view(x.shape)
 
 
+def scan_or_dense(num_steps: int, device: torch.device) -> str:
+    """Which form `auto` takes: the scan (`torch`), but on a GPU `dense` for a short sequence.
+
+    A step of the scan would be a launch each there.
+    """
+    return "dense" if device.type == "cuda" and num_steps <= 256 else "torch"
+
+
 def exponential_scan(x: Tensor, decay: Decay, gain: float = 1.0, initial: Tensor | None = None) -> Tensor:
     """y `[T, B, *]` with y[t] = decay y[t-1] + gain x[t] and y[-1] = initial, or 0.
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from snnrepro.errors import UserError
-from snnrepro.neurons.lif import scan_or_dense
-from snnrepro.neurons.neuron import Operations, State
+from snnrepro.neurons.neuron import Operations, State, check_tau
 from snnrepro.neurons.noise import StochasticNeuron
-from snnrepro.neurons.psu import check_psu_tau, psu_kernels
-from snnrepro.neurons.scan import exponential_scan, exponential_scan_dense
+from snnrepro.neurons.psu import psu_kernels
+from snnrepro.neurons.scan import exponential_scan, exponential_scan_dense, scan_or_dense
 from snnrepro.types import AtLeastOne
 
 
@@ -66,7 +65,7 @@ class SPSN(StochasticNeuron):
         super().__init__(num_steps, num_features, 0.0, "sigmoid", backend)
         if gradient not in ("none", "straight_through", "sigmoid"):
             raise UserError(f"gradient is none, straight_through or sigmoid, got {gradient!r}")
-        self.tau = check_psu_tau(tau)
+        self.tau = check_tau(tau)
         self.gradient = gradient
 
     def _membrane_and_spikes(self, x: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """What every step-by-step neuron shares: the loop over time is its one form, and its reference."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,29 +10,32 @@ from snnrepro.neurons.neuron import Neuron, State
 
 
 class SteppedNeuron(Neuron):
-    """Base of the neurons that are simulated step by step; subclasses give `_update`."""
+    """Base of the neurons that are simulated step by step; subclasses give `_update`, some `_constants`.
+
+    `_constants` is what the parameters come to before the loop: their sigmoids and decays, not taken at every step.
+    """
 
     backends: ClassVar[tuple[str, ...]] = ("reference",)
 
-    def _update(self, x: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        """One step `[B, *]` -> (h, spikes); `state` (empty at the start) is updated in place."""
+    def _constants(self, step: Tensor) -> Any:
+        """What `_update` takes as constants, in the dtype of one step `[B, *]` and broadcasting to it."""
+        return None
+
+    def _update(self, x: Tensor, state: State, constants: Any) -> tuple[Tensor, Tensor]:
+        """One step `[B, *]` -> (h, spikes); `state` (only `step` at the start) is updated in place."""
         raise NotImplementedError
 
     def _membrane_and_spikes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        state: State = {"step": 0}
-        membrane, spikes = self._loop(x, state)
+        membrane, spikes = self._loop(x, {"step": 0})
         return torch.stack(membrane), torch.stack(spikes)
 
     def _advance(self, x: Tensor, state: State) -> Tensor:
-        before = state["step"]
-        spikes = torch.stack(self._loop(x, state)[1])
-        state["step"] = before
-        return spikes
+        return torch.stack(self._loop(x, state)[1])
 
     def _loop(self, x: Tensor, state: State) -> tuple[list[Tensor], list[Tensor]]:
-        membrane, spikes = [], []
+        membrane, spikes, constants = [], [], self._constants(x[0])
         for step in x:
-            h, s = self._update(step, state)
+            h, s = self._update(step, state, constants)
             state["step"] += 1
             membrane.append(h)
             spikes.append(s)

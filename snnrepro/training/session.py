@@ -13,7 +13,6 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from omegaconf import DictConfig
-from torch import Tensor, nn
 
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
@@ -233,37 +232,6 @@ class Session:
         now = time.perf_counter()
         self.seconds[name] = now - self._clock
         self._clock = now
-
-
-def restored(folder: Path, data_dir: str | None = None) -> tuple[nn.Module, Tensor]:
-    """The network of a finished run with its best weights, in eval mode, and one test batch `[T, B, *]` for it.
-
-    data_dir: where its data lie, by default as for training. Raises UserError for a folder without record or weights.
-    """
-    import tempfile
-
-    from omegaconf import OmegaConf
-
-    from snnrepro.config.check import check
-    from snnrepro.config.compose import compose_job
-    from snnrepro.ledger.record import read_record
-
-    record = read_record(folder)
-    weights = folder / "checkpoints" / "best.ckpt"
-    if not record or not weights.is_file():
-        raise UserError(f"{folder} is no finished run: it needs run.json and checkpoints/best.ckpt")
-    paths = compose_job([]).config.paths
-    config = OmegaConf.create(record["config"] | {"paths": paths, "overwrite": False})
-    config.merge_with({"logger": {"_target_": "snnrepro.training.loggers.Csv", "_partial_": True}})
-    if data_dir is not None:
-        config.paths.data_dir = data_dir
-    check(config)
-    with tempfile.TemporaryDirectory() as scratch, Session(config, Path(scratch), ("", "", "")) as session:
-        saved = torch.load(weights, map_location="cpu", weights_only=True)
-        session.classifier.load_state_dict(saved["state_dict"])
-        network = session.classifier.network.eval()
-        x, y = next(iter(session.data.test_dataloader()))
-        return network, session.data.prepare(x, y, training=False)[0]
 
 
 def config_of(config: DictConfig) -> dict[str, Any]:
