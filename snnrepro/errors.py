@@ -5,6 +5,10 @@ class UserError(Exception):
     """A mistake in a config, an argument or a data file; shown as one line, without a traceback."""
 
 
+class DataNotFoundError(UserError):
+    """A data set that is not in the data folder."""
+
+
 class NonCausalError(UserError):
     """A neuron that looks at later inputs was asked to work step by step."""
 
@@ -18,6 +22,11 @@ def require_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"{name} must be above 0, got {value}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

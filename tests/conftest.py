@@ -21,7 +21,16 @@ def real_data(tmp_path_factory: pytest.TempPathFactory):
         folder, unpack = Path(given), None
     else:
         folder, unpack = tmp_path_factory.mktemp("data"), SHARED / "unpack.py"
-    places = {"cifar10": "cifar-10-batches-bin", "mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}
+    places = {
+        "cifar10": "cifar-10-batches-bin",
+        "mnist": "MNIST/raw",
+        "fashion_mnist": "FashionMNIST/raw",
+        "nmnist": "NMNIST",
+        "dvs_gesture": "DVSGesture",
+        "spoken_digits": "free-spoken-digit-dataset",
+        "spoken_digits_spikes": "spoken_digits_spikes",
+        "speech_commands": "SpeechCommands",
+    }
 
     def get(name: str) -> Path:
         if not (folder / places[name]).is_dir() and unpack is not None and unpack.is_file():
@@ -29,6 +38,19 @@ def real_data(tmp_path_factory: pytest.TempPathFactory):
         if not (folder / places[name]).is_dir():
             pytest.skip(f"{name} is not here: set SNNREPRO_DATA to the folder that holds {places[name]}")
         return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def format_file():
+    """Give one real file of a format, `format_file("sample.aedat4")`, or skip the test."""
+
+    def get(name: str) -> Path:
+        file = SHARED / "formats" / name
+        if not file.is_file():
+            pytest.skip(f"{name} is not here: it belongs in {file.parent.relative_to(ROOT.parent)} beside the project")
+        return file
 
     return get
 

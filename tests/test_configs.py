@@ -10,37 +10,66 @@ from snnrepro.config.check import CONFIGS, check, options
 from snnrepro.config.compose import compose_job
 from snnrepro.data.datamodule import DataModule
 from snnrepro.data.images import ImageDataModule
+from snnrepro.data.recorded import RecordedDataModule
+from snnrepro.data.samples import ArraySamples, Samples
 from snnrepro.training.session import Session
 
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
 EVERY = [(group, name) for group in GROUPS for name in options(group)]
 # Few channels and a small batch: the shapes that matter, T and the image, stay as they are.
 SMALL = {"psn_cifar10": ["architecture.channels=16"], "psn_seq_cifar": ["architecture.channels=16"]}
+SMALL |= {"dense": ["architecture.hidden=[16]"]}
+SMALL |= {name: ["architecture.layers=[4,M,4,A,4,A]"] for name in ("vgg_dvs", "vgg_imagenet", "dvs_gesture")}
 
 
 def companions(group: str, name: str) -> list[str]:
-    """What a config needs beside it to fit: a convolutional net wants its kind of data."""
+    """What a config needs beside it to fit: a convolutional net and an augmentation want their kind of data."""
     if group == "architecture" and name != "dense":
         return ["dataset=seq_cifar10" if "seq" in name else "dataset=cifar10"]
+    if group == "augmentation" and name != "none":
+        return ["dataset=nmnist"] if "dvs" in name else ["dataset=fashion_mnist"]
     return []
+
+
+class TimedSamples(Samples):
+    """Frames `[N, T, *]` in memory."""
+
+    def __init__(self, frames: torch.Tensor, labels: torch.Tensor) -> None:
+        self.frames, self.labels = frames, labels
+
+    def fetch(self, rows, training):
+        return self.frames[rows].swapaxes(0, 1)
 
 
 @pytest.fixture
 def synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random images of the data set's own shape and dtype in place of its files."""
+    """Random images, or frames, of the data set's own shape and dtype in place of its files."""
 
-    def read(self: ImageDataModule):
-        generator = np.random.default_rng(0)
-        shape = (20 * self.num_classes, *self.image_shape)
-        labels = torch.arange(20 * self.num_classes) % self.num_classes
-        parts = [torch.from_numpy(generator.integers(0, 256, shape, dtype=np.uint8)) for _ in range(2)]
-        return (parts[0], labels), (parts[1], labels)
+    def reader(kind, shape_of, highest):
+        def read(self):
+            generator = np.random.default_rng(0)
+            labels = torch.arange(60) % min(3, self.num_classes)
+            return {
+                part: kind(torch.from_numpy(generator.integers(0, highest, (60, *shape_of(self)), np.uint8)), labels)
+                for part in ("train", "test")
+            }
 
-    monkeypatch.setattr(ImageDataModule, "read", read)
+        return read
+
+    monkeypatch.setattr(ImageDataModule, "read", reader(ArraySamples, lambda self: self.image_shape, 256))
+    monkeypatch.setattr(RecordedDataModule, "read", reader(TimedSamples, lambda self: self.frame_shape, 2))
 
 
 def run_one_batch(overrides: list[str], folder: Path) -> dict:
-    job = compose_job([*overrides, "trainer=smoke", "dataset.batch_size=4", f"paths.runs_dir={folder}"])
+    job = compose_job(
+        [
+            *overrides,
+            "trainer=smoke",
+            "dataset.batch_size=4",
+            "dataset.validation_fraction=0.1",
+            f"paths.runs_dir={folder}",
+        ]
+    )
     small = SMALL.get(str(job.choices["architecture"]), [])
     job = compose_job([*job.overrides, *small])
     check(job.config)
@@ -79,8 +108,7 @@ def test_neuron_runs_one_batch_in_dense_and_convolutional_nets(neuron, dataset, 
     [f"{g}={n}" for g in ("loss", "readout", "optimizer", "schedule", "augmentation", "energy") for n in options(g)],
 )
 def test_small_choice_runs_one_batch(choice, synthetic, tmp_path):
-    extra = ["dataset=cifar10"] if choice == "augmentation=psn_cifar" else []
-    assert run_one_batch([*extra, choice], tmp_path)["test/energy_pj_per_sample"] > 0
+    assert run_one_batch([*companions(*choice.split("=")), choice], tmp_path)["test/energy_pj_per_sample"] > 0
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

@@ -56,16 +56,24 @@ def _check_fit(plain: dict[str, Any]) -> None:
         return
     if len(shape) != 3:
         raise UserError(f"dataset.image_shape is channels, height, width, got {shape}")
-    if encoding == "columns" and dataset["num_steps"] != shape[2]:
+    channels, height, width = shape
+    one_a_step = {
+        "columns": ("column", width, [channels, height]),
+        "rows": ("row", height, [channels, width]),
+        "pixels": ("pixel", height * width, [channels]),
+        "permuted_pixels": ("pixel", height * width, [channels]),
+    }
+    what, steps, given = one_a_step.get(encoding, ("", dataset["num_steps"], shape))
+    if dataset["num_steps"] != steps:
         raise UserError(
-            f"dataset.num_steps={dataset['num_steps']}, but images {shape[2]} wide, one column a step, make {shape[2]}"
+            f"dataset.num_steps={dataset['num_steps']}, but images {height} x {width}, one {what} a step, make {steps}"
         )
     dimensions = architecture.get("dimensions")
-    if dimensions is not None and dimensions != (1 if encoding == "columns" else 2):
+    if dimensions is not None and dimensions != len(given) - 1:
+        convolutional = {2: " or architecture=psn_seq_cifar", 3: " or architecture=psn_cifar10"}.get(len(given), "")
         raise UserError(
             f"this architecture takes {dimensions}-dimensional inputs, the data set with encoding={encoding} gives "
-            f"{' x '.join(map(str, shape[:2] if encoding == 'columns' else shape))}: take architecture=dense or "
-            f"architecture={'psn_seq_cifar' if encoding == 'columns' else 'psn_cifar10'}"
+            f"{' x '.join(map(str, given))}: take architecture=dense{convolutional}"
         )
 
 

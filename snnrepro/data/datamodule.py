@@ -6,7 +6,7 @@ after `prepare`, on the device, x is float `[T, B, *]`.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from snnrepro.data.augment import Augmentation
+from snnrepro.data.event_augment import EventAugmentation
+from snnrepro.data.samples import Batch, Chosen, EpochBatches, Samples
 from snnrepro.data.splits import Indices, balanced_subset, stratified_split
 from snnrepro.errors import UserError, require_positive
-
-Batch = tuple[Tensor, Tensor]
-Request = tuple[Tensor, int]  # which samples, and the seed of the draws made for them
 
 
 def usable_cores() -> int:
@@ -29,65 +28,21 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class EpochBatches(Sampler[Request]):
-    """Batches of indices whose order, and the seeds of their draws, depend on (seed, epoch) only."""
-
-    def __init__(self, size: int, batch_size: int, *, shuffle: bool, drop_last: bool, seed: int) -> None:
-        self.size, self.batch_size, self.shuffle, self.drop_last, self.seed = (
-            size,
-            batch_size,
-            shuffle,
-            drop_last,
-            seed,
-        )
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
-
-    def __iter__(self) -> Iterator[Request]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(self.size) if self.shuffle else np.arange(self.size)
-        for i in range(len(self)):
-            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield torch.from_numpy(chosen), int(generator.integers(2**63))
-
-
-class ArrayDataset(Dataset[Batch]):
-    """Samples of one array in memory, fetched a batch at a time: x `[N, *]` -> `[1, B, *]`."""
-
-    def __init__(self, x: Tensor, y: Tensor, chosen: Indices, transform: Callable[[Tensor], Tensor] | None) -> None:
-        self.x, self.y, self.chosen, self.transform = x, y, torch.from_numpy(chosen), transform
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, request: Request) -> Batch:
-        which, seed = request
-        rows = self.chosen[which]
-        x = self.x[rows]
-        if self.transform is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
-                x = self.transform(x)
-        return x[None], self.y[rows]
-
-
 class DataModule(L.LightningDataModule):
     """Base of all data sets. `num_steps`, `input_shape` (without T and B), `num_classes` describe what a network sees.
 
     protocol `validated`: validation is carved from train by `split_seed`; `paper`: the whole train set, and the test
-    set after every epoch. `splits` holds the sample counts once `setup` has run.
+    set after every epoch. Once `setup` has run, `splits` holds the sample counts and `facts` what else the record says
+    of the data.
     Raises UserError for data that is missing or damaged and for sizes that do not fit it.
     """
 
     num_steps: int
     input_shape: tuple[int, ...]
     num_classes: int
+    class_names: tuple[str, ...]
+    source: str
+    allow_partial: bool
 
     def __init__(
         self,
@@ -95,7 +50,7 @@ class DataModule(L.LightningDataModule):
         cache_dir: str,
         protocol: str,
         seed: int,
-        augmentation: Augmentation,
+        augmentation: Augmentation | EventAugmentation,
         *,
         batch_size: int,
         train_samples: int | None,
@@ -111,7 +66,7 @@ class DataModule(L.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.protocol = protocol
         self.seed = seed
-        self.augmentation = augmentation
+        self.augmentation = self.fitting(augmentation)
         self.batch_size = batch_size
         self.train_samples = train_samples
         self.validation_fraction = validation_fraction
@@ -119,10 +74,16 @@ class DataModule(L.LightningDataModule):
         self.drop_last = drop_last
         self.num_workers = num_workers
         self.splits: dict[str, int] = {}
-        self._datasets: dict[str, ArrayDataset] = {}
+        self.facts: dict[str, Any] = {}
+        self.on_load: Callable[[Tensor], Tensor] | None = None  # what training samples pass through in the loader
+        self._datasets: dict[str, Chosen] = {}
 
-    def read(self) -> tuple[Batch, Batch]:
-        """The whole train and test sets as arrays `[N, *]`, labels `[N]`."""
+    def fitting(self, augmentation: Augmentation | EventAugmentation) -> Any:
+        """The augmentation, where it is of the data set's kind. Raises UserError where it is not."""
+        raise NotImplementedError
+
+    def read(self) -> dict[str, Samples]:
+        """The samples of `train`, `test` and, where the data set names its own, `validation`."""
         raise NotImplementedError
 
     def prepare(self, x: Tensor, y: Tensor, training: bool) -> Batch:
@@ -133,21 +94,15 @@ class DataModule(L.LightningDataModule):
         """Read the data once and choose its splits."""
         if self._datasets:
             return
-        train, test = self.read()
-        labels = train[1].numpy()
-        largest = max(int(train[1].max()), int(test[1].max()))
-        if largest >= self.num_classes:
-            raise UserError(f"dataset.num_classes={self.num_classes}, but the labels run to {largest}")
-        chosen, everything = np.arange(len(labels)), np.arange(len(test[1]))
-        parts = {"test": (test, everything), "validation": (test, everything)}
-        if self.protocol == "validated":
-            if not 0 < self.validation_fraction < 1:
-                raise UserError(
-                    f"dataset.validation_fraction must lie between 0 and 1, got {self.validation_fraction:g}; "
-                    "protocol=paper trains without validation"
-                )
-            chosen, held_out = stratified_split(labels, self.validation_fraction, self.split_seed)
-            parts["validation"] = (train, held_out)
+        parts = self.read()
+        for part, samples in parts.items():
+            if not len(samples):
+                raise UserError(f"the {part} set holds no sample")
+            if (largest := int(samples.labels.max())) >= self.num_classes:
+                raise UserError(f"dataset.num_classes={self.num_classes}, but the labels run to {largest}")
+        train, test = parts["train"], parts["test"]
+        held_samples, chosen, held = self._validation(train, parts.get("validation"), test)
+        labels = train.labels.numpy()
         available = len(chosen)
         if self.train_samples is not None:
             if self.train_samples > available:
@@ -159,14 +114,34 @@ class DataModule(L.LightningDataModule):
             raise UserError(
                 f"dataset.batch_size={self.batch_size} is larger than the {len(chosen):,} training samples: lower it"
             )
-        self._datasets = {name: ArrayDataset(*data, rows, None) for name, (data, rows) in parts.items()}
-        self._datasets["train"] = ArrayDataset(*train, chosen, self.augmentation.on_load)
+        self._datasets = {
+            "train": Chosen(train, chosen, True, self.on_load),
+            "validation": Chosen(held_samples, held, False),
+            "test": Chosen(test, np.arange(len(test)), False),
+        }
         self.splits = {
             "train": len(chosen),
             "train_available": available,
-            "validation": 0 if self.protocol == "paper" else len(parts["validation"][1]),
-            "test": len(everything),
+            "validation": 0 if self.protocol == "paper" else len(held),
+            "test": len(test),
         }
+
+    def _validation(self, train: Samples, official: Samples | None, test: Samples) -> tuple[Samples, Indices, Indices]:
+        """What is looked at after every epoch: its samples, the rows left to train on, the rows held out."""
+        everything = np.arange(len(train))
+        if self.protocol == "paper":
+            return test, everything, np.arange(len(test))
+        if official is not None:
+            return official, everything, np.arange(len(official))
+        if train is test:  # a partial data set of one part: nothing can be held out honestly
+            return train, everything, everything
+        if not 0 < self.validation_fraction < 1:
+            raise UserError(
+                f"dataset.validation_fraction must lie between 0 and 1, got {self.validation_fraction:g}; "
+                "protocol=paper trains without validation"
+            )
+        rest, held = stratified_split(train.labels.numpy(), self.validation_fraction, self.split_seed)
+        return train, rest, held
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader("train")
@@ -191,8 +166,8 @@ class DataModule(L.LightningDataModule):
 
     def _loader(self, split: str) -> DataLoader[Batch]:
         training = split == "train"
-        workers = self._workers() if training else 0
         dataset = self._datasets[split]
+        workers = self._workers(training, dataset.samples.per_sample)
         batches = EpochBatches(
             len(dataset),
             self.batch_size,
@@ -211,8 +186,11 @@ class DataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
         )
 
-    def _workers(self) -> int:
+    def _workers(self, training: bool, per_sample: bool) -> int:
         """Loader processes: as told, else none where a batch is one copy, else one a spare core, at most 8."""
+        if not (training or per_sample):
+            return 0
         if self.num_workers is not None:
             return self.num_workers
-        return min(8, max(1, usable_cores() - 1)) if self.augmentation.per_image else 0
+        costly = per_sample or self.augmentation.per_image
+        return min(8, max(1, usable_cores() - 1)) if costly else 0

@@ -1,7 +1,7 @@
 """Readers of the official image files, each into one uint8 array.
 
-Shapes: images `[N, C, H, W]` uint8, labels `[N]` int64. Every reader takes the data folder and raises UserError with
-the file's name for what is missing, truncated or not what it claims to be.
+Shapes: images `[N, C, H, W]` uint8 (generated ones float32), labels `[N]` int64. Every reader takes the data folder and
+raises UserError with the file's name for what is missing, truncated or not what it claims to be.
 """
 
 import gzip
@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from snnrepro.errors import UserError
+from snnrepro.errors import DataNotFoundError, UserError, first_line
 
-CIFAR_RECORD = 1 + 3 * 32 * 32
+CIFAR_PIXELS = 3 * 32 * 32
 
 
 class Images(NamedTuple):
     """A data set as it lies on disk, before any choice of samples."""
 
-    train_x: NDArray[np.uint8]
+    train_x: NDArray[np.uint8] | NDArray[np.float32]
     train_y: NDArray[np.int64]
-    test_x: NDArray[np.uint8]
+    test_x: NDArray[np.uint8] | NDArray[np.float32]
     test_y: NDArray[np.int64]
 
 
@@ -63,16 +63,66 @@ def read_cifar10(folder: Path) -> Images:
     elif python.is_dir():
         read, files = read_cifar_pickle, [python / name for name in [*names, "test_batch"]]
     else:
-        raise missing("cifar10", folder, "cifar-10-batches-bin/ or cifar-10-batches-py/")
+        raise not_found("cifar10", folder, "cifar-10-batches-bin/ or cifar-10-batches-py/")
     *train, (test_x, test_y) = [read(file) for file in files]
     x, y = (np.concatenate(part) for part in zip(*train, strict=True))
     return Images(x, y, test_x, test_y)
 
 
-def missing(name: str, folder: Path, wanted: str) -> UserError:
-    return UserError(
-        f"{name}: {wanted} not found in {folder.resolve()}; put it there, or name the folder that holds it: "
-        f"python train.py dataset={name} paths.data_dir=FOLDER"
+def read_cifar100(folder: Path) -> Images:
+    """`cifar-100-binary` (the official binary version) or `cifar-100-python` (torchvision's), fine labels."""
+    binary, python = folder / "cifar-100-binary", folder / "cifar-100-python"
+    if binary.is_dir():
+        parts = [
+            read_cifar_binary(binary / f"{name}.bin", records, label_bytes=2)
+            for name, records in (("train", 50_000), ("test", 10_000))
+        ]
+    elif python.is_dir():
+        parts = [
+            read_cifar_pickle(python / name, records, b"fine_labels")
+            for name, records in (("train", 50_000), ("test", 10_000))
+        ]
+    else:
+        raise not_found("cifar100", folder, "cifar-100-python/ or cifar-100-binary/")
+    return Images(*parts[0], *parts[1])
+
+
+def read_yin_yang(folder: Path) -> Images:
+    """The Yin-Yang set, generated: 10,000 + 10,000 points, float32 `[N, 1, 1, 4]` (x, y, 1 - x, 1 - y), 3 classes.
+
+    The rule is the data set's (Kriener et al., arXiv 2102.08211), sizes and seeds (42, 0) are those of Block's code.
+    """
+    return Images(*yin_yang(10_000, seed=42), *yin_yang(10_000, seed=0))
+
+
+def yin_yang(size: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points drawn until each has the class drawn for it: 0 and 1 the halves, 2 the dots; radius 0.5, dots 0.1."""
+    draws = np.random.RandomState(seed)
+    points, classes = np.empty((size, 2)), np.empty(size, np.int64)
+    for i in range(size):
+        classes[i] = draws.randint(3)
+        while True:
+            points[i] = draws.rand(2)
+            if yin_yang_class(*points[i]) == classes[i]:
+                break
+    return np.hstack([points, 1 - points]).astype(np.float32).reshape(size, 1, 1, 4), classes
+
+
+def yin_yang_class(x: float, y: float) -> int | None:
+    """Class of a point of the unit square; None outside the circle."""
+    if math.hypot(x - 0.5, y - 0.5) > 0.5:
+        return None
+    right, left = math.hypot(x - 0.75, y - 0.5), math.hypot(x - 0.25, y - 0.5)
+    if right < 0.1 or left < 0.1:
+        return 2
+    return int(right <= 0.1 or 0.1 < left <= 0.25 or (y > 0.5 and right > 0.25))
+
+
+def not_found(name: str, folder: Path, wanted: str) -> DataNotFoundError:
+    """The one line for a data set that is not there."""
+    return DataNotFoundError(
+        f"{name}: {wanted} not found in {folder.resolve()}; run python scripts/prepare_data.py dataset={name}, or name "
+        f"the folder that holds it: python train.py dataset={name} paths.data_dir=FOLDER"
     )
 
 
@@ -80,7 +130,7 @@ def _read_idx_folder(folder: Path, name: str) -> Images:
     raw = folder / name / "raw"
     if not raw.is_dir():
         dataset = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist"}[name]
-        raise missing(dataset, folder, f"{name}/raw/train-images-idx3-ubyte and the other three idx files")
+        raise not_found(dataset, folder, f"{name}/raw/train-images-idx3-ubyte and the other three idx files")
     arrays: list[Any] = []
     for split in ("train", "t10k"):
         images, labels = raw / f"{split}-images-idx3-ubyte", raw / f"{split}-labels-idx1-ubyte"
@@ -118,19 +168,22 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def read_cifar_binary(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A CIFAR-10 batch: 10,000 records of one label byte and 3,072 pixel bytes (red, green, blue planes)."""
+def read_cifar_binary(
+    file: Path, records: int = 10_000, label_bytes: int = 1
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A CIFAR file: records of label bytes (CIFAR-100: coarse, fine) and 3,072 pixel bytes (three planes)."""
     try:
         data = np.fromfile(file, np.uint8)
     except FileNotFoundError:
         raise UserError(f"{file} not found") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {first_line(error)}") from None
-    expected = 10_000 * CIFAR_RECORD
+    expected = records * (label_bytes + CIFAR_PIXELS)
     if data.size != expected:
-        raise UserError(f"{file} holds {data.size:,} bytes, a CIFAR-10 batch has {expected:,}: fetch it again")
-    records = data.reshape(-1, CIFAR_RECORD)
-    return records[:, 1:].reshape(-1, 3, 32, 32), _labels(records[:, 0], file, 10)
+        raise UserError(f"{file} holds {data.size:,} bytes, {records:,} CIFAR images take {expected:,}: fetch it again")
+    table = data.reshape(records, -1)
+    num_classes = 10 if label_bytes == 1 else 100
+    return table[:, label_bytes:].reshape(-1, 3, 32, 32), _labels(table[:, label_bytes - 1], file, num_classes)
 
 
 class _CifarUnpickler(pickle.Unpickler):
@@ -152,26 +205,24 @@ class _CifarUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def read_cifar_pickle(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A CIFAR-10 batch of the Python version, read without executing what the pickle may ask for."""
+def read_cifar_pickle(
+    file: Path, records: int = 10_000, labels: bytes = b"labels"
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A CIFAR file of the Python version, read without executing what the pickle may ask for."""
     try:
         batch = _CifarUnpickler(io.BytesIO(file.read_bytes()), encoding="bytes").load()
-        x, y = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
+        x, y = np.asarray(batch[b"data"]), np.asarray(batch[labels])
     except FileNotFoundError:
         raise UserError(f"{file} not found") from None
     except Exception as error:
-        raise UserError(f"{file} is not a CIFAR-10 batch ({first_line(error)}): fetch it again") from None
-    if x.dtype != np.uint8 or x.size != 10_000 * 3072 or not np.issubdtype(y.dtype, np.integer) or y.shape != (10_000,):
+        raise UserError(f"{file} is no CIFAR file ({first_line(error)}): fetch it again") from None
+    whole = np.issubdtype(y.dtype, np.integer) and y.shape == (records,)
+    if x.dtype != np.uint8 or x.size != records * CIFAR_PIXELS or not whole:
         raise UserError(
             f"{file} holds {x.dtype} pixels {x.shape} and {y.dtype} labels {y.shape}, "
-            "a CIFAR-10 batch has uint8 (10000, 3072) and integers (10000,)"
+            f"expected uint8 ({records}, {CIFAR_PIXELS}) and integers ({records},)"
         )
-    return x.reshape(-1, 3, 32, 32), _labels(y, file, 10)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return x.reshape(-1, 3, 32, 32), _labels(y, file, 10 if labels == b"labels" else 100)
 
 
 def _labels(y: NDArray[Any], file: Path, num_classes: int) -> NDArray[np.int64]:
@@ -185,4 +236,6 @@ READERS: dict[str, Callable[[Path], Images]] = {
     "mnist": read_mnist,
     "fashion_mnist": read_fashion_mnist,
     "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "yin_yang": read_yin_yang,
 }

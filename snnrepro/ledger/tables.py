@@ -74,6 +74,11 @@ def run_table(record: dict[str, Any], where: str) -> Table:
         f"{of_all(samples['train'], samples['train_available'])} train, {samples['validation']:,} validation, "
         f"{of_all(samples['test'], samples.get('test_available', samples['test']))} test",
     )
+    data = record.get("data", {})
+    if data.get("partial"):
+        counts = ", ".join(f"{data['recordings'][p]:,} of {n:,} {p}" for p, n in data["official"].items())
+        shared = "; the test set is the training set" if data.get("test_is_train") else ""
+        table.add_row("data", f"partial: {counts}{shared}; no verdict on any claim")
     table.add_row("record", f"{where}/run.json")
     return table
 

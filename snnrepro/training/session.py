@@ -119,6 +119,7 @@ class Session:
         device = self.trainer.strategy.root_device
         return {
             "samples": self.data.splits | self._samples_used(),
+            "data": self.data.facts,
             "parameters": sum(p.numel() for p in network.parameters()),
             "kernel": {
                 name: m.kernel(self.data.num_steps, device)
@@ -155,6 +156,9 @@ class Session:
             )
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except UserError as error:
+            # From a loader process it arrives with that process's traceback before it.
+            raise type(error)(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
         if self.trainer.interrupted:
             raise KeyboardInterrupt
         self._lap("fit")

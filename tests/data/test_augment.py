@@ -1,16 +1,27 @@
 """Augmentation: the distribution of its draws, their independence, their seeds, and labels that mix as images do."""
 
+import importlib
+import inspect
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
 
 from snnrepro.data.augment import Augmentation
 from snnrepro.data.images import ImageDataModule
+from snnrepro.errors import UserError
 
+CONFIGS = Path(__file__).parents[2] / "configs" / "augmentation"
 RECIPE = {"flip": 0.5, "policy": "trivial_augment_wide", "erasing": 0.1, "mixup_alpha": 0.2, "cutmix_alpha": 1.0}
+NOISE = {"noise": 0.9, "noise_std": 0.05}
+ON_LOAD = {"perspective": 0.5, "perspective_scale": 0.4, "crop_padding": 3, **NOISE}
+RAND = {"policy": "rand_augment", "rand_magnitude": 20.0}
+EVERYTHING = {**RECIPE, **ON_LOAD, **RAND, "rand_magnitude_std": 1.5, "cutout": 4}
 
 
 def picture(channels: int = 3, size: int = 16) -> Tensor:
@@ -66,12 +77,13 @@ def test_policy_turns_images_bilinearly():
     assert max(len(x.unique()) for x in out) > 16
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, EVERYTHING, {**ON_LOAD, "policy": "auto_augment"}, ON_LOAD, NOISE])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_on_load_keeps_uint8_and_shape_and_leaves_its_input_alone(channels):
+def test_on_load_keeps_uint8_and_shape_and_leaves_its_input_alone(channels, recipe):
     images = torch.stack([picture(channels), picture(channels).flip(-2)])
     before = images.clone()
     torch.manual_seed(0)
-    out = Augmentation(**RECIPE).on_load(images)
+    out = Augmentation(**recipe).on_load(images)
     assert (out.dtype, out.shape) == (torch.uint8, images.shape)
     assert torch.equal(images, before)
 
@@ -95,13 +107,14 @@ def test_each_image_is_erased_with_its_probability_by_a_rectangle_of_its_own():
     assert 0.25 < area.max() < 0.36
 
 
-def test_same_seed_gives_the_same_pixels_and_another_seed_others():
+@pytest.mark.parametrize("recipe", [RECIPE, EVERYTHING])
+def test_same_seed_gives_the_same_pixels_and_another_seed_others(recipe):
     images, labels = torch.stack([picture(), picture().flip(-1)] * 8), torch.arange(16) % 10
     runs = []
     for seed in (7, 7, 8):
         torch.manual_seed(seed)
-        loaded = Augmentation(**RECIPE).on_load(images)
-        runs.append((loaded, *Augmentation(**RECIPE).on_device(loaded.float(), labels, 10)))
+        loaded = Augmentation(**recipe).on_load(images)
+        runs.append((loaded, *Augmentation(**recipe).on_device(loaded.float(), labels, 10)))
     assert all(torch.equal(first, again) for first, again in zip(runs[0], runs[1], strict=True))
     assert not any(torch.equal(first, other) for first, other in zip(runs[0], runs[2], strict=True))
 
@@ -186,6 +199,240 @@ def test_weight_of_cutmix_is_that_of_a_uniform_box_cut_at_the_border():
     own = np.array([augmentation.on_device(flat_images(labels, 64), labels, 4)[1][0, 0] for _ in range(800)])
     # A box of side s = sqrt(u) around a uniform centre covers (s - s^2 / 4)^2 on average: 0.3208 over uniform u.
     assert abs(own.mean() - (1 - 0.3208)) < 0.04
+
+
+def windows(image: Tensor, padding: int) -> dict[bytes, tuple[int, int]]:
+    """Every crop of the padded image, with its place."""
+    padded = np.pad(image.numpy(), [(0, 0), (padding, padding), (padding, padding)])
+    size = image.shape[-1]
+    places = [(top, left) for top in range(2 * padding + 1) for left in range(2 * padding + 1)]
+    return {padded[:, top : top + size, left : left + size].tobytes(): (top, left) for top, left in places}
+
+
+def evenly(counts: np.ndarray) -> bool:
+    """Whether the cells of a table hold as many hits as chance would give, by six sigma of the chi-square."""
+    expected, freedom = counts.sum() / counts.size, counts.size - 1
+    return abs(((counts - expected) ** 2 / expected).sum() - freedom) < 6 * np.sqrt(2 * freedom)
+
+
+def test_each_image_is_cropped_at_a_place_of_its_own_and_every_place_is_as_likely():
+    image, table = picture(size=6), np.zeros((5, 5))
+    torch.manual_seed(0)
+    out = Augmentation(crop_padding=2).on_load(copies(5000, image))
+    found = windows(image, 2)
+    places = np.array([found[bytes(x.numpy())] for x in out])
+    np.add.at(table, tuple(places.T), 1)
+    assert evenly(table)
+    neighbours = np.zeros((25, 25))
+    index = places @ [5, 1]
+    np.add.at(neighbours, (index[::2], index[1::2]), 1)
+    assert evenly(neighbours)
+
+
+@pytest.mark.parametrize("side", [3, 4, 40])
+def test_cutout_is_one_square_around_a_uniform_centre_cut_at_the_borders(side):
+    images, size, n = torch.ones(6400, 2, 8, 8), 8, 6400
+    torch.manual_seed(0)
+    out, _ = Augmentation(cutout=side).on_device(images, torch.zeros(n, dtype=torch.long), 10)
+    assert images.min() == 1  # the caller's batch is left alone
+    assert set(out.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(out[:, 0], out[:, 1])  # all channels alike
+    hole = (out[:, 0] == 0).numpy()
+    spans = [range(max(0, c - side // 2), min(size, c - side // 2 + side)) for c in range(size)]
+    if side == 40:
+        assert hole.all()
+        return
+    table = np.zeros((size, size))
+    bits = {sum(1 << at for at in span): c for c, span in enumerate(spans)}
+    assert len(bits) == size
+    for mask in hole:
+        down, across = mask.any(1), mask.any(0)
+        assert np.array_equal(mask, down[:, None] & across)
+        table[bits[int(down @ (1 << np.arange(size)))], bits[int(across @ (1 << np.arange(size)))]] += 1
+    assert evenly(table)
+
+
+def test_cutout_comes_before_mixing():
+    labels = torch.arange(8)
+    torch.manual_seed(0)
+    x, _ = Augmentation(cutout=4, mixup_alpha=1.0).on_device(torch.ones(8, 1, 8, 8), labels, 8)
+    assert ((x > 0.01) & (x < 0.99)).any()
+
+
+def test_each_image_changes_perspective_with_its_probability():
+    image = picture(channels=1, size=28)
+    torch.manual_seed(0)
+    out = Augmentation(perspective=0.7, perspective_scale=0.4).on_load(copies(1000, image))
+    changed = ~(out == image).flatten(1).all(1)
+    assert within_six_sigma(int(changed.sum()), 1000, 0.7)
+    assert within_six_sigma(int((changed[::2] & changed[1::2]).sum()), 500, 0.49)
+    assert len({bytes(x.numpy()) for x in out[changed]}) == int(changed.sum())
+
+
+@pytest.mark.parametrize(("scale", "reach"), [(0.1, 1), (0.4, 5)])
+def test_perspective_moves_corners_inwards_by_up_to_its_scale_of_half_an_image(scale, reach):
+    torch.manual_seed(0)
+    out = Augmentation(perspective=1.0, perspective_scale=scale).on_load(
+        torch.full((300, 1, 28, 28), 255, dtype=torch.uint8)
+    )
+    assert out[..., reach + 1 : 27 - reach, reach + 1 : 27 - reach].min() == 255
+    black = out[:, 0] == 0
+    assert black[:, 0, 0].float().mean() > 0.4
+    assert black[:, reach - 1].any()  # the outermost reach is used
+
+
+def test_noise_has_its_probability_and_a_deviation_that_is_uniform_up_to_its_largest():
+    torch.manual_seed(0)
+    out = Augmentation(noise=0.5, noise_std=0.05).on_load(torch.full((1200, 3, 24, 24), 100, dtype=torch.uint8))
+    change = out.double().flatten(1) - 100
+    noisy = change.abs().amax(1) > 0
+    quiet = 0.5 / 3.5 / (0.05 * 255)  # so little noise that rounding leaves the image as it was
+    assert within_six_sigma(int(noisy.sum()), 1200, 0.5 * (1 - quiet))
+    flags = noisy[::2] & noisy[1::2]
+    assert within_six_sigma(int(flags.sum()), 600, 0.25 * (1 - quiet) ** 2)
+    assert abs(float(change[noisy].mean())) < 0.05  # rounded, not cut off
+    std = np.sort(change[noisy].std(1).numpy()) / (0.05 * 255)
+    assert np.abs(std - np.linspace(quiet, 1, len(std))).max() < 2 / np.sqrt(len(std))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_noise_is_clipped_to_the_range_of_pixels(value):
+    torch.manual_seed(0)
+    out = Augmentation(noise=1.0, noise_std=0.05).on_load(torch.full((50, 1, 8, 8), value, dtype=torch.uint8))
+    away = (out.int() - value).abs()
+    assert 0 < away.max() < 100
+    assert 0.3 < (away == 0).float().mean() < 0.7
+
+
+def test_noise_comes_after_the_crop():
+    torch.manual_seed(0)
+    out = Augmentation(crop_padding=3, noise=1.0, noise_std=0.05).on_load(
+        torch.full((50, 1, 8, 8), 200, dtype=torch.uint8)
+    )
+    assert ((out > 0) & (out < 100)).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "transform"),
+    [
+        ("auto_augment", v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10, InterpolationMode.BILINEAR)),
+        ("trivial_augment_wide", v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR)),
+        ("rand_augment", v2.RandAugment(2, 20, interpolation=InterpolationMode.BILINEAR)),
+    ],
+)
+def test_policy_is_torchvisions_drawn_anew_for_every_image(name, transform):
+    images = copies(60, picture())
+    torch.manual_seed(0)
+    out = Augmentation(policy=name, rand_magnitude=20.0).on_load(images)
+    torch.manual_seed(0)
+    assert torch.equal(out, torch.stack([transform(image) for image in images]))
+    assert len({bytes(x.numpy()) for x in out}) > 20
+
+
+def brightened(n: int, magnitude: float, std: float) -> np.ndarray:
+    """Strengths of RandAugment, read off flat images of grey 100: brightness of strength m makes them 100 + 3 m."""
+    torch.manual_seed(0)
+    grey = torch.full((n, 1, 8, 8), 100, dtype=torch.uint8)
+    out = Augmentation(policy="rand_augment", rand_magnitude=magnitude, rand_magnitude_std=std).on_load(grey).int()
+    flat = out.flatten(1).amax(1) == out.flatten(1).amin(1)
+    level = out[flat, 0, 0, 0].numpy()
+    level = level[(level > 100) & (level % 3 == 1) & (level < 191)]
+    return (level - 100) / 3
+
+
+def test_rand_augments_strength_is_normal_around_its_magnitude():
+    fixed, drawn = brightened(600, 15.0, 0.0), brightened(1500, 15.0, 3.0)
+    assert (fixed == 15).mean() > 0.9  # the rest are two operations that happen to make such a grey
+    assert len(drawn) > 40
+    assert abs(drawn.mean() - 15) < 6 * 3 / np.sqrt(len(drawn))
+    assert 1.8 < drawn.std() < 4.2
+    assert len(set(drawn.tolist())) > 7
+
+
+def test_rand_augments_strength_stays_on_its_scale():
+    assert brightened(500, 0.0, 3.0).max() < 15  # below 0 is 0, not counted from the end of the scale
+    assert (brightened(200, 30.0, 60.0) == 30).mean() > 0.3
+
+
+@pytest.mark.parametrize("magnitude", [30.5, 31.0])
+def test_rand_magnitude_above_its_scale_is_refused(magnitude):
+    with pytest.raises(UserError, match=f"rand_magnitude must be from 0 to 30, got {magnitude}"):
+        Augmentation(rand_magnitude=magnitude)
+
+
+def test_batches_are_mixed_with_mix_probability_and_else_left_alone():
+    labels, mixed_batches = torch.arange(8), 0
+    images = flat_images(labels)
+    augmentation = Augmentation(mixup_alpha=1.0, cutmix_alpha=1.0, mix_probability=0.3)
+    torch.manual_seed(0)
+    for _ in range(800):
+        x, y = augmentation.on_device(images, labels, 8)
+        if y.ndim == 2:
+            mixed_batches += 1
+        else:
+            assert torch.equal(x, images)
+            assert torch.equal(y, labels)
+    assert within_six_sigma(mixed_batches, 800, 0.3)
+
+
+def test_batches_that_are_never_mixed_cost_no_draw():
+    state = torch.get_rng_state()
+    x, y = Augmentation(mixup_alpha=1.0, mix_probability=0.0).on_device(torch.ones(4, 1, 2, 2), torch.arange(4), 4)
+    assert (x.unique().tolist(), y.tolist()) == ([1.0], [0, 1, 2, 3])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("alphas", [{"mixup_alpha": 1.0}, {"cutmix_alpha": 1.0}])
+def test_hard_labels_are_the_class_of_the_larger_share(alphas):
+    labels, seen = torch.tensor([6, 1, 9, 0, 3, 8]), set()
+    images = flat_images(labels)
+    for seed in range(40):
+        x, soft = mixed(Augmentation(**alphas), images, labels, 10, seed)
+        same, hard = mixed(Augmentation(**alphas, hard_labels=True), images, labels, 10, seed)
+        assert torch.equal(x, same)
+        assert (hard.shape, hard.dtype) == ((6,), torch.int64)
+        assert torch.equal(hard, soft.argmax(1))
+        nearer = torch.stack([labels, labels.roll(1)])[
+            (x.mean((1, 2, 3)) - torch.stack([labels, labels.roll(1)])).abs().argmin(0), torch.arange(6)
+        ]
+        assert torch.equal(hard, nearer)
+        seen.add(bool((hard == labels).all()))
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("half", [{"perspective": 0.5}, {"perspective_scale": 0.5}, {"noise": 0.5}, {"noise_std": 0.5}])
+def test_probability_without_a_strength_or_the_reverse_is_off(half):
+    images, state = torch.stack([picture(), picture()]), torch.get_rng_state()
+    augmentation = Augmentation(**half)
+    assert torch.equal(augmentation.on_load(images), images)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (augmentation.describe(), augmentation.per_image) == ("none", False)
+
+
+def test_only_what_works_image_by_image_asks_for_loader_processes():
+    assert Augmentation(perspective=0.5, perspective_scale=0.5).per_image
+    assert Augmentation(policy="auto_augment").per_image
+    whole_batch = Augmentation(flip=0.5, crop_padding=4, noise=0.5, noise_std=0.1, erasing=0.5, cutout=4)
+    assert not whole_batch.per_image
+    assert whole_batch.describe() == "flip + crop + noise + erasing + cutout"
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_config_lists_every_key_and_names_its_source(file):
+    keys = yaml.safe_load(file.read_text())
+    module, _, name = keys.pop("_target_").rpartition(".")
+    assert keys.pop("_partial_") is True
+    cls = getattr(importlib.import_module(module), name)
+    assert list(keys) == list(inspect.signature(cls).parameters)
+    made = cls(**keys)
+    assert (made.describe() == "none") == file.stem.startswith("none")
+    assert file.stem.startswith("none") or "arXiv" in file.read_text().split("_target_")[0]
+
+
+def test_config_none_is_the_default_of_every_key():
+    keys = yaml.safe_load((CONFIGS / "none.yaml").read_text())
+    defaults = {name: p.default for name, p in inspect.signature(Augmentation).parameters.items()}
+    assert {k: v for k, v in keys.items() if not k.startswith("_")} == defaults
 
 
 def digits(augmentation: Augmentation, seed: int = 0, **options) -> ImageDataModule:

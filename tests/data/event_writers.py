@@ -1,0 +1,119 @@
+"""Small files in the formats of the event data sets, written byte by byte from events that the test chose.
+
+Shapes: columns t (µs), x, y, p of a recording, each `[E]`.
+"""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from snnrepro.data.frames import Events
+
+CLOCK = 2**13  # µs after which the clock of N-MNIST's camera goes round
+
+
+def some_events(n: int, size: int, seed: int = 0, longest: int = 900, start: int = 0) -> Events:
+    """Events at any pixel of a square sensor, up to `longest` µs apart, some at the same time."""
+    rng = np.random.default_rng(seed)
+    t = start + np.cumsum(rng.integers(0, longest + 1, n))
+    x, y, p = (rng.integers(0, top, n) for top in (size, size, 2))
+    return Events(t.astype(np.int64), x.astype(np.int16), y.astype(np.int16), p.astype(np.uint8))
+
+
+def same(a: Events, b: Events) -> bool:
+    """Whether two recordings hold the same events in the dtypes of Events."""
+    kinds = (np.int64, np.int16, np.int16, np.uint8)
+    return all(c.dtype == kind and np.array_equal(c, d) for c, d, kind in zip(a, b, kinds, strict=True))
+
+
+def _atis_entry(t: int, x: int, y: int, p: int) -> bytes:
+    return bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255])
+
+
+def write_atis_bin(file: Path, events: Events, overflows: bool = False) -> Path:
+    """N-MNIST's. With overflows the 23 bits hold the time since the clock last went round, which is an entry itself."""
+    out, rounds = [], 0
+    for t, x, y, p in zip(*(column.tolist() for column in events), strict=True):
+        while overflows and t >= CLOCK * (rounds + 1):
+            rounds += 1
+            out.append(_atis_entry(0, 0, 240, 0))
+        out.append(_atis_entry(t - CLOCK * rounds, x, y, p))
+    file.write_bytes(b"".join(out))
+    return file
+
+
+def write_gesture_npy(file: Path, events: Events, dtype: type = np.int64) -> Path:
+    """tonic's DVS-Gesture: x, y, polarity, ms."""
+    np.save(file, np.stack([events.x, events.y, events.p, events.t // 1000], 1).astype(dtype))
+    return file
+
+
+def write_npz(file: Path, events: Events) -> Path:
+    """spikingjelly's events_np, in the dtypes that its own converters leave."""
+    with file.open("wb") as stream:
+        np.savez(stream, t=events.t.astype(np.uint32), x=events.x, y=events.y.astype(int), p=events.p.astype(int))
+    return file
+
+
+AEDAT2_HEADER = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Data format is int32 address\r\n"
+
+
+def write_aedat2(file: Path, events: Events) -> Path:
+    """CIFAR10-DVS of a DVS128. `events` are as the papers turn the picture; the camera saw x' = 127 - y, y' = 127 - x."""
+    y, x, p = (127 - events.x.astype(int), 127 - events.y.astype(int), 1 - events.p.astype(int))
+    words = np.stack([y << 8 | x << 1 | p, events.t], 1).astype(">u4")
+    file.write_bytes(AEDAT2_HEADER + words.tobytes())
+    return file
+
+
+AEDAT3_HEADER = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#Start-Time: 2016-01-01\r\n#!END-HEADER\r\n"
+
+
+def aedat3_packet(
+    events: Events, kind: int = 1, number: int | None = None, capacity: int | None = None, size: int = 8
+) -> bytes:
+    """A packet of events of one overflow counter; `number`, `capacity` and `size` as its head claims them."""
+    n = len(events.t)
+    overflow = int(events.t[0] >> 31) if n else 0
+    assert not n or overflow == events.t[-1] >> 31
+    number = n if number is None else number
+    head = (kind, 0, size, 4, overflow, n if capacity is None else capacity, number, number)
+    x, y, p = (column.astype(np.uint32) for column in events[1:])
+    words = np.stack([x << 17 | y << 2 | p << 1 | 1, (events.t & 0x7FFFFFFF).astype(np.uint32)], 1)
+    return struct.pack("<HHIIIIII", *head) + words.astype("<u4").tobytes()
+
+
+def write_aedat3(file: Path, events: Events, per_packet: int = 4096) -> Path:
+    """A recording of DVS-Gesture: a packet of another kind first, then `per_packet` events each."""
+    overflows = events.t >> 31
+    cuts = {*range(0, len(events.t), per_packet), *(np.flatnonzero(np.diff(overflows)) + 1).tolist(), len(events.t)}
+    places = sorted(cuts)
+    special = struct.pack("<HHIIIIII", 0, 0, 8, 4, 0, 2, 2, 2) + bytes(range(16))
+    packets = (
+        aedat3_packet(Events(*(column[a:b] for column in events)))  # type: ignore[arg-type]
+        for a, b in zip(places, places[1:], strict=False)
+    )
+    file.write_bytes(AEDAT3_HEADER + special + b"".join(packets))
+    return file
+
+
+def write_labels_csv(recording: Path, trials: Sequence[tuple[int, int, int]]) -> Path:
+    """The table beside a recording of DVS-Gesture: class from 1 on, first µs, last µs."""
+    file = recording.with_name(recording.stem + "_labels.csv")
+    file.write_text("class,startTime_usec,endTime_usec\n" + "".join(f"{c},{a},{b}\n" for c, a, b in trials))
+    return file
+
+
+def write_spike_trains(file: Path, trains: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[int]) -> Path:
+    """SHD's HDF5: times (s) in the dtype that the first has, units, labels."""
+    with h5py.File(file, "w") as h5:
+        for name, column, dtype in (("times", 0, trains[0][0].dtype), ("units", 1, np.dtype(np.uint16))):
+            made = h5.create_dataset(f"spikes/{name}", (len(trains),), h5py.vlen_dtype(dtype))
+            for i, train in enumerate(trains):
+                made[i] = train[column]
+        h5["labels"] = np.asarray(labels, np.uint8)
+        h5["extra/speaker"] = np.zeros(len(trains), np.uint16)
+    return file
