@@ -1,7 +1,8 @@
 """Measure this machine: ratios side by side in one run, never a single figure alone.
 
     python scripts/benchmark.py neurons    every neuron against the step-by-step LIF, over T and N
-    python scripts/benchmark.py data       loaders with their data set's own augmentation, samples/s of one process
+    python scripts/benchmark.py data       loaders from memory and from the packed cache, beside tonic's cache
+    python scripts/benchmark.py frames     events to frames, beside tonic's ToFrame
     python scripts/benchmark.py fidelity   how close each parallel neuron comes to the LIF that it stands for
     python scripts/benchmark.py memory     peak memory and time of long sequences, forward and backward
 
@@ -14,7 +15,6 @@ import csv
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -91,44 +91,21 @@ def neurons(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 def data(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Batches of the training loader in this process, with the data set's augmentation, up to the device's part."""
+    """Batches from memory and from the packed cache, beside tonic's cache (scripts/benchmark_loading.py)."""
     import torch
-    from hydra.utils import instantiate
+    from benchmark_loading import loading
 
-    from snnrepro.config.compose import compose_job
+    for row in loading(arguments):
+        yield row | conditions(torch.device("cpu"))
 
-    torch.set_num_threads(1)
-    for name in arguments.datasets:
-        config = compose_job([f"dataset={name}", "dataset.num_workers=0"]).config
-        module = instantiate(config.dataset, _convert_="all")(
-            data_dir=arguments.data_dir or config.paths.data_dir,
-            cache_dir=config.paths.cache_dir,
-            protocol="paper",
-            seed=0,
-            augmentation=instantiate(config.augmentation, _convert_="all")(),
-        )
-        module.setup()
-        rates = []
-        for repeat in range(arguments.repeats):
-            samples, start = 0, time.perf_counter()
-            loader = module.train_dataloader()
-            loader.sampler.set_epoch(repeat)
-            for x, y in loader:
-                x, _ = module.prepare(x, y, training=True)
-                samples += x.shape[1]
-                if time.perf_counter() - start > 3:
-                    break
-            rates.append(samples / (time.perf_counter() - start))
-        rates.sort()
-        yield {
-            "dataset": name,
-            "augmentation": module.augmentation.describe(),
-            "samples_per_second": rates[len(rates) // 2],
-            "slowest": rates[0],
-            "fastest": rates[-1],
-            "batch_size": module.batch_size,
-            "processes": 1,
-        } | conditions(torch.device("cpu"))
+
+def frames(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Events to frames, beside tonic's ToFrame (scripts/benchmark_loading.py)."""
+    import torch
+    from benchmark_loading import framing
+
+    for row in framing(arguments):
+        yield row | conditions(torch.device("cpu"))
 
 
 # Neurons with exponential kernels, in the forms that are compared; a T x T product stops where it fills the memory.
@@ -232,15 +209,30 @@ def fidelity_table(rows: list[Row]) -> list[Row]:
     return at or rows
 
 
+LOADED = [
+    *("digits", "mnist", "cifar10", "seq_cifar10", "yin_yang", "nmnist", "dvs_gesture", "cifar10_dvs", "shd"),
+    *("shd_random", "ssc", "gsc", "spoken_digits", "spoken_digits_spikes"),
+]
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "neurons": neurons,
     "data": data,
+    "frames": frames,
     "fidelity": fidelity,
     "memory": memory,
 }
 SHOWN = {
     "neurons": ["neuron", "kernel", "T", "N", "forward_vs_lif_loop", "forward_backward_vs_lif_loop", "checked"],
-    "data": ["dataset", "augmentation", "samples_per_second", "slowest", "fastest"],
+    "data": [
+        "dataset",
+        "T",
+        "input",
+        "loader_samples_per_second",
+        "loader_mb_per_second",
+        "input_samples_per_second",
+        "tonic_samples_per_second",
+        "loader_vs_tonic",
+    ],
+    "frames": ["split_by", "events_per_recording", "ours_ms", "tonic_ms", "ours_vs_tonic", "smallest", "largest"],
     "memory": ["neuron", "form", "T", "N", "peak_mib", "peak_per_input", "seconds"],
     "fidelity": [
         "input",
@@ -279,9 +271,14 @@ def main() -> None:
     of_neurons.add_argument("--steps", nargs="+", type=positive_int, default=[4, 16, 64], metavar="T")
     of_neurons.add_argument("--sizes", nargs="+", type=positive_int, default=[2**8, 2**12, 2**16], metavar="N")
     of_neurons.add_argument("--device", default="cpu", help="cpu or cuda")
-    of_data = commands.add_parser("data", help="samples/s of the loaders, one process, one thread")
-    of_data.add_argument("--datasets", nargs="+", default=["digits"], metavar="NAME")
+    of_data = commands.add_parser("data", help="samples/s and bytes/s of the loaders, one process, one thread")
+    of_data.add_argument(
+        "--datasets", nargs="+", default=LOADED, metavar="NAME", help="those that are not there are left out"
+    )
     of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
+    of_frames = commands.add_parser("frames", help="events to frames, ours and tonic's, on DVS-Gesture recordings")
+    of_frames.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
+    of_frames.add_argument("--recordings", type=positive_int, default=10, metavar="N", help="at most so many")
     of_fidelity = commands.add_parser("fidelity", help="how close each parallel neuron comes to the LIF it stands for")
     of_fidelity.add_argument("--size", type=positive_int, default=2048, metavar="N", help="neurons side by side")
     of_fidelity.add_argument("--thresholds", nargs="+", type=positive, default=[0.5, 1.0], metavar="TH")
@@ -292,9 +289,9 @@ def main() -> None:
     of_memory = commands.add_parser("memory", help="peak memory of long sequences, forward and backward")
     of_memory.add_argument("--steps", nargs="+", type=positive_int, default=[2**k for k in range(8, 17)], metavar="T")
     of_memory.add_argument("--size", type=positive_int, default=64, metavar="N", help="neurons")
-    for command in (of_neurons, of_data):
+    for command in (of_neurons, of_data, of_frames):
         command.add_argument("--repeats", type=positive_int, default=5)
-    for command in (of_neurons, of_data, of_fidelity, of_memory):
+    for command in (of_neurons, of_data, of_frames, of_fidelity, of_memory):
         command.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the rows")
     arguments = parser.parse_args()
     try:

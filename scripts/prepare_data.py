@@ -28,26 +28,6 @@ if TYPE_CHECKING:
 COMPARED = 20  # recordings of each part that --check reads again
 
 
-def module_of(overrides: list[str]) -> "DataModule":
-    """The data set of a command line, taking what is there."""
-    from hydra.utils import instantiate
-
-    from snnrepro.config.check import check
-    from snnrepro.config.compose import compose_job
-
-    config = compose_job(overrides).config
-    check(config)
-    module: DataModule = instantiate(config.dataset, _convert_="all")(
-        data_dir=config.paths.data_dir,
-        cache_dir=config.paths.cache_dir,
-        protocol=config.protocol,
-        seed=config.seed,
-        augmentation=instantiate(config.augmentation, _convert_="all")(),
-    )
-    module.allow_partial = True
-    return module
-
-
 def provide(module: "DataModule", download: bool) -> None:
     """Unpack what lies in the folder, else (or where told to) download. Raises UserError where neither is possible."""
     from snnrepro.data.fetch import archives, by_hand, extract, fetch, unpack_found
@@ -69,9 +49,10 @@ def provide(module: "DataModule", download: bool) -> None:
 
 def prepare(overrides: list[str], download: bool) -> Table:
     """Get and pack one data set; the table of what there is."""
+    from snnrepro.build import data_module
     from snnrepro.data.recorded import RecordedDataModule
 
-    module = module_of(overrides)
+    module, _ = data_module(overrides)
     look = module.find if isinstance(module, RecordedDataModule) else module.read
     if download:
         provide(module, download)
@@ -124,10 +105,11 @@ def verify(overrides: list[str]) -> Table:
 
     import numpy as np
 
+    from snnrepro.build import data_module
     from snnrepro.data.cache import DamagedError, opened, others, size_of
     from snnrepro.data.recorded import RecordedDataModule
 
-    module = module_of(overrides)
+    module, _ = data_module(overrides)
     if not isinstance(module, RecordedDataModule):
         module.read()
         table = summary(module.source)

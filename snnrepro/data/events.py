@@ -15,7 +15,7 @@ from torch import Tensor
 from snnrepro.data.augment import Augmentation
 from snnrepro.data.event_augment import EventAugmentation
 from snnrepro.data.event_sources import SOURCES
-from snnrepro.data.frames import CHANNEL_OF, Binning, Grid, frames_of, in_order
+from snnrepro.data.frames import CHANNEL_OF, Binning, Events, Grid, frames_of, in_order
 from snnrepro.data.recorded import Found, RecordedDataModule, Recording
 from snnrepro.data.samples import Batch
 from snnrepro.errors import UserError, require_positive
@@ -134,8 +134,12 @@ class EventDataModule(RecordedDataModule):
     def shaping(self) -> dict[str, Any]:
         return {"binning": self.binning._asdict(), "grid": self.grid._asdict(), "clip": self.clip}
 
+    def events(self, recording: Recording) -> Events:
+        """The events of a recording that `find` has found."""
+        return self._read(recording)
+
     def frames(self, recording: Recording, counted: Counter[str]) -> NDArray[np.generic]:
-        events, ordered = in_order(self._read(recording))
+        events, ordered = in_order(self.events(recording))
         frames = frames_of(events, self.binning, self.grid)
         counted["events"] += len(events.t)
         counted["events_kept"] += int(frames.sum())

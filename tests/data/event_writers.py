@@ -1,16 +1,21 @@
-"""Small files in the formats of the event data sets, written byte by byte from events that the test chose.
+"""Small files in the formats of the event data sets, written from events that the test chose, and read when damaged.
 
 Shapes: columns t (µs), x, y, p of a recording, each `[E]`.
 """
 
+import resource
 import struct
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from snnrepro.data import event_files
 from snnrepro.data.frames import Events
+from snnrepro.errors import UserError
 
 CLOCK = 2**13  # µs after which the clock of N-MNIST's camera goes round
 
@@ -47,7 +52,8 @@ def write_atis_bin(file: Path, events: Events, overflows: bool = False) -> Path:
 
 def write_gesture_npy(file: Path, events: Events, dtype: type = np.int64) -> Path:
     """tonic's DVS-Gesture: x, y, polarity, ms."""
-    np.save(file, np.stack([events.x, events.y, events.p, events.t // 1000], 1).astype(dtype))
+    with file.open("wb") as stream:
+        np.save(stream, np.stack([events.x, events.y, events.p, events.t // 1000], 1).astype(dtype))
     return file
 
 
@@ -62,8 +68,8 @@ AEDAT2_HEADER = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n
 
 
 def write_aedat2(file: Path, events: Events) -> Path:
-    """CIFAR10-DVS of a DVS128. `events` are as the papers turn the picture; the camera saw x' = 127 - y, y' = 127 - x."""
-    y, x, p = (127 - events.x.astype(int), 127 - events.y.astype(int), 1 - events.p.astype(int))
+    """CIFAR10-DVS. `events` are as the papers turn them; the camera saw x' = 127 - y, y' = 127 - x, p' = 1 - p."""
+    y, x, p = 127 - events.x.astype(int), 127 - events.y.astype(int), 1 - events.p.astype(int)
     words = np.stack([y << 8 | x << 1 | p, events.t], 1).astype(">u4")
     file.write_bytes(AEDAT2_HEADER + words.tobytes())
     return file
@@ -89,13 +95,9 @@ def aedat3_packet(
 def write_aedat3(file: Path, events: Events, per_packet: int = 4096) -> Path:
     """A recording of DVS-Gesture: a packet of another kind first, then `per_packet` events each."""
     overflows = events.t >> 31
-    cuts = {*range(0, len(events.t), per_packet), *(np.flatnonzero(np.diff(overflows)) + 1).tolist(), len(events.t)}
-    places = sorted(cuts)
+    places = sorted({*range(0, len(events.t), per_packet), *(np.flatnonzero(np.diff(overflows)) + 1), len(events.t)})
     special = struct.pack("<HHIIIIII", 0, 0, 8, 4, 0, 2, 2, 2) + bytes(range(16))
-    packets = (
-        aedat3_packet(Events(*(column[a:b] for column in events)))  # type: ignore[arg-type]
-        for a, b in zip(places, places[1:], strict=False)
-    )
+    packets = (aedat3_packet(Events(*(column[a:b] for column in events))) for a, b in pairwise(places))
     file.write_bytes(AEDAT3_HEADER + special + b"".join(packets))
     return file
 
@@ -117,3 +119,58 @@ def write_spike_trains(file: Path, trains: Sequence[tuple[np.ndarray, np.ndarray
         h5["labels"] = np.asarray(labels, np.uint8)
         h5["extra/speaker"] = np.zeros(len(trains), np.uint16)
     return file
+
+
+def read_spike_trains(file: Path) -> Events:
+    """All samples of an HDF5 file, one after the other."""
+    trains = event_files.SpikeTrains(file)
+    read = [trains.read(i) for i in range(len(trains))]
+    return Events(*(np.concatenate(columns) for columns in zip(*read, strict=True))) if read else some_events(0, 1)
+
+
+def _one_spike_train(file: Path, events: Events) -> Path:
+    # float32 holds these times to less than half a µs.
+    return write_spike_trains(file, [((events.t / 1e6).astype(np.float32), events.x)], [0])
+
+
+# How to write a recording of less than a second, how to read it, and what of it the format can hold.
+FORMATS: dict[str, tuple[Callable[[Path, Events], Path], Callable[[Path], Events], Callable[[Events], Events]]] = {
+    "bin": (write_atis_bin, event_files.read_atis_bin, lambda e: e),
+    "npy": (write_gesture_npy, event_files.read_gesture_npy, lambda e: e._replace(t=e.t // 1000 * 1000)),
+    "npz": (write_npz, event_files.read_npz, lambda e: e),
+    "aedat2": (write_aedat2, event_files.read_aedat2, lambda e: e),
+    "aedat3": (write_aedat3, event_files.read_aedat3, lambda e: e),
+    "h5": (_one_spike_train, read_spike_trains, lambda e: e._replace(y=e.y * 0, p=e.p * 0)),
+}
+
+
+def read_damaged(name: str, folder: Path, report: Path) -> None:
+    """Read all files of a folder and report, a line each, what came of it; for a process of its own, of little memory.
+
+    A line is the file's name and `events`, `refused` or what is wrong with the outcome.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (2**31, 2**31))
+    warnings.simplefilter("error")
+    read = event_files.read_aedat4 if name == "aedat4" else FORMATS[name][1]
+    with report.open("w") as lines:
+        for file in sorted(folder.iterdir()):
+            lines.write(f"{file.name} ")
+            lines.flush()  # the last line names the file that ends the process
+            lines.write(f"{_outcome(read, file)}\n")
+
+
+def _outcome(read: Callable[[Path], Events], file: Path) -> str:
+    try:
+        events = read(file)
+    except UserError as error:
+        message = str(error)
+        return "refused" if str(file) in message and len(message.splitlines()) == 1 else f"says {message!r}"
+    except BaseException as error:
+        return f"raises {type(error).__name__}: {str(error).splitlines()[:1]}"
+    kinds = (np.int64, np.int16, np.int16, np.uint8)
+    shapes = {(column.dtype == kind, column.shape) for column, kind in zip(events, kinds, strict=True)}
+    if shapes != {(True, (len(events.t),))}:
+        return f"gives columns {shapes}"
+    if len(events.t) and (min(map(np.min, events[1:])) < 0 or events.p.max() > 1 or abs(events.t).max() >= 2**53):
+        return "gives events that no camera sends"
+    return "events"

@@ -219,6 +219,7 @@ def test_failed_download_leaves_nothing_and_says_how_to_get_the_file_by_hand(ser
     message = complaint(fetch, wanted(url), data)
     assert message.startswith(f"Train.zip could not be fetched from {url}: ")
     assert reason in message
+    assert "urlopen" not in message
     assert by_hand("nmnist") in message
     assert str(data) in message
     assert contents(data) == {}
@@ -335,12 +336,17 @@ def test_folder_and_files_get_the_usual_permissions(data, tmp_path):
     assert (data / "new" / "four.txt").stat().st_mode == (plain / "file").stat().st_mode
 
 
-def test_names_that_begin_with_a_dot_and_folders_are_taken(data, tmp_path):
-    with tarfile.open(tmp_path / "words.tar.gz", "w:gz") as archive:
-        for name in (".", "./yes", "./empty"):
-            add(archive, name, kind=tarfile.DIRTYPE)
-        add(archive, "./yes/1.wav", b"yes")
-    assert extract(tmp_path / "words.tar.gz", data) == 1
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_names_that_begin_with_a_dot_and_folders_are_taken(data, tmp_path, kind):
+    file, folders = tmp_path / f"words.{kind}", (".", "./yes", "./empty")
+    if kind == "zip":
+        pack(file, {f"{name}/": b"" for name in folders} | {"./yes/1.wav": b"yes"})
+    else:
+        with tarfile.open(file, "w:gz") as archive:
+            for name in folders:
+                add(archive, name, kind=tarfile.DIRTYPE)
+            add(archive, "./yes/1.wav", b"yes")
+    assert extract(file, data) == 1
     assert contents(data) == {"yes/1.wav": b"yes"}
 
 
@@ -520,23 +526,58 @@ def test_encrypted_zip_is_refused(data, tmp_path):
     assert "is damaged" in complaint(extract, file, data)
 
 
-def forged(folder: Path, size: int) -> Path:
-    """A zip whose directory declares another size than its one member has."""
+def test_broken_lzma_in_a_zip_is_refused(data, tmp_path):
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("pack", BODY)
+    whole = bytearray((tmp_path / "pack.zip").read_bytes())
+    whole[38] = 255  # its properties
+    (tmp_path / "pack.zip").write_bytes(whole)
+    assert "is damaged" in complaint(extract, tmp_path / "pack.zip", data)
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -10_240])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_negative_size_in_a_tar_is_refused_and_does_not_run_for_ever(data, tmp_path, kind, size):
+    info = tarfile.TarInfo("bad")
+    info.size, info.type = size, kind
+    (tmp_path / "bad.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    assert str(tmp_path / "bad.tar") in complaint(extract, tmp_path / "bad.tar", data)
+    assert contents(data) == {}
+
+
+def test_zero_byte_in_a_name_is_refused(data, tmp_path):
+    with tarfile.open(tmp_path / "bad.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("good")
+        info.pax_headers = {"path": "b\0ad"}
+        archive.addfile(info)
+    assert "bad.tar is damaged" in complaint(extract, tmp_path / "bad.tar", data)
+    assert contents(data) == {}
+
+
+def forged(folder: Path, **fields: int) -> Path:
+    """A zip whose directory says other things of its one member than are so."""
     with zipfile.ZipFile(folder / "forged.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.bin", b"0" * 10_000)
-        archive.filelist[0].file_size = size
+        for field, value in fields.items():
+            setattr(archive.filelist[0], field, value)
     return folder / "forged.zip"
 
 
+@pytest.mark.parametrize("place", [5, 150, 2**40, 2**63 + 5])
+def test_member_that_is_not_where_the_directory_says_is_refused(data, tmp_path, place):
+    assert "is damaged" in complaint(extract, forged(tmp_path, header_offset=place), data)
+    assert contents(data) == {}
+
+
 def test_archive_that_would_fill_the_disk_is_refused(data, tmp_path):
-    message = complaint(extract, forged(tmp_path, 2**50), data)
+    message = complaint(extract, forged(tmp_path, file_size=2**50), data)
     assert f"{2**50:,} bytes" in message
     assert contents(data) == {}
 
 
 @pytest.mark.parametrize("size", [9_999, 10_001])
 def test_member_of_another_size_than_declared_is_refused(data, tmp_path, size):
-    assert "is damaged" in complaint(extract, forged(tmp_path, size), data)
+    assert "is damaged" in complaint(extract, forged(tmp_path, file_size=size), data)
     assert contents(data) == {}
 
 
