@@ -209,10 +209,6 @@ def fidelity_table(rows: list[Row]) -> list[Row]:
     return at or rows
 
 
-LOADED = [
-    *("digits", "mnist", "cifar10", "seq_cifar10", "yin_yang", "nmnist", "dvs_gesture", "cifar10_dvs", "shd"),
-    *("shd_random", "ssc", "gsc", "spoken_digits", "spoken_digits_spikes"),
-]
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "neurons": neurons,
     "data": data,
@@ -272,9 +268,7 @@ def main() -> None:
     of_neurons.add_argument("--sizes", nargs="+", type=positive_int, default=[2**8, 2**12, 2**16], metavar="N")
     of_neurons.add_argument("--device", default="cpu", help="cpu or cuda")
     of_data = commands.add_parser("data", help="samples/s and bytes/s of the loaders, one process, one thread")
-    of_data.add_argument(
-        "--datasets", nargs="+", default=LOADED, metavar="NAME", help="those that are not there are left out"
-    )
+    of_data.add_argument("--datasets", nargs="+", metavar="NAME", help="default: all that are there, and shd_random")
     of_data.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")
     of_frames = commands.add_parser("frames", help="events to frames, ours and tonic's, on DVS-Gesture recordings")
     of_frames.add_argument("--data-dir", help="default: SNNREPRO_DATA, else data/")

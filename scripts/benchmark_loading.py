@@ -31,11 +31,12 @@ def loading(arguments: argparse.Namespace) -> Iterator[Row]:
     import torch
 
     from snnrepro.build import data_module
+    from snnrepro.config.check import options
     from snnrepro.data.events import EventDataModule
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        for name in arguments.datasets:
+        for name in arguments.datasets or [*options("dataset"), RANDOM_SHD]:
             folder = arguments.data_dir
             if name == RANDOM_SHD:
                 folder = Path(scratch) / "random"
@@ -46,7 +47,9 @@ def loading(arguments: argparse.Namespace) -> Iterator[Row]:
             try:
                 module.setup()
             except DataNotFoundError as error:
-                print(f"left out: {error}")
+                if arguments.datasets:
+                    raise
+                print(f"left out: {str(error).split(';')[0]}")
                 continue
             ways: dict[str, Callable[[int], tuple[int, int]]] = {
                 "loader": partial(epoch_of, module, False),
@@ -138,13 +141,13 @@ def tonic_transform(module: "EventDataModule") -> Any:
 
     (height, width), (low, narrow) = module.grid.sensor, module.grid.size
     binning, steps = module.binning, module.num_steps
-    kind = {
+    kinds: dict[str, dict[str, Any]] = {
         "number": {"n_event_bins": steps},
         "time": {"n_time_bins": steps},
         "duration": {"time_window": binning.bin_us, "start_time": 0, "end_time": steps * (binning.bin_us or 0)},
         "count": {"event_count": binning.bin_events},
-    }[binning.by]
-    frames = transforms.ToFrame(sensor_size=(narrow, low, module.grid.channels), **kind)
+    }
+    frames = transforms.ToFrame(sensor_size=(narrow, low, module.grid.channels), **kinds[binning.by])
     if (height, width) == (low, narrow):
         return frames
     smaller = transforms.Downsample(spatial_factor=(narrow / width, low / height))
@@ -154,7 +157,7 @@ def tonic_transform(module: "EventDataModule") -> Any:
 def structured(events: Any) -> Any:
     """Events as tonic's structured array."""
     table = np.empty(len(events.t), [("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
-    for name in table.dtype.names:
+    for name in "xytp":
         table[name] = getattr(events, name)
     return table
 

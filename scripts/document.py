@@ -1,7 +1,7 @@
-"""Write docs/neurons.md from the neurons themselves: docstrings, attributes and parameters, none typed twice.
+"""Write docs/neurons.md and docs/data.md from classes, configs and measurements, nothing typed twice.
 
-python scripts/document.py          write the page
-python scripts/document.py --check  only say whether it is up to date (exit 1 if not)
+python scripts/document.py          write the pages
+python scripts/document.py --check  only say whether they are up to date (exit 1 if not)
 """
 
 import argparse
@@ -143,17 +143,19 @@ def page() -> str:
 
 
 def main() -> None:
+    import document_data
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is not up to date")
     arguments = parser.parse_args()
-    text = page()
-    if arguments.check:
-        if not PAGE.is_file() or PAGE.read_text() != text:
-            sys.exit(f"error: {PAGE.relative_to(ROOT)} is not up to date: run python scripts/document.py")
-        return
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text)
-    print(f"written: {PAGE.relative_to(ROOT)}")
+    for file, text in ((PAGE, page()), (document_data.PAGE, document_data.page())):
+        if arguments.check:
+            if not file.is_file() or file.read_text() != text:
+                sys.exit(f"error: {file.relative_to(ROOT)} is not up to date: run python scripts/document.py")
+            continue
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        print(f"written: {file.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ NMNIST_OFFICIAL = {"train": 60_000, "test": 10_000}
 
 
 def find_nmnist(folder: Path) -> Recordings:
-    """`Train/<digit>/*.bin` and `Test/` (the authors', tonic's), or spikingjelly's `events_np/train/<digit>/*.npz`."""
+    """`NMNIST/Train/<digit>/*.bin` and `NMNIST/Test/` (the authors', tonic's, spikingjelly's below `extract`), or
+    spikingjelly's `NMNIST/events_np/train/<digit>/*.npz`.
+    """
     bases = ("NMNIST", "nmnist", "N-MNIST", "N_MNIST", ".")
     for inside, endings, read in (
         (("", "extract"), (".bin",), event_files.read_atis_bin),
@@ -110,8 +112,8 @@ GESTURE_OFFICIAL_TONIC = {"train": 1077, "test": 264}
 
 
 def find_dvs_gesture(folder: Path) -> Recordings:
-    """tonic's `ibmGestureTrain/<user>_<light>/<label>.npy`, the authors' `*.aedat` with `*_labels.csv`, or
-    spikingjelly's `events_np/train/<label>/*.npz`.
+    """tonic's `DVSGesture/ibmGestureTrain/<user>_<light>/<label>.npy`, the authors' `DvsGesture/*.aedat` with
+    `*_labels.csv` and trials_to_*.txt, or spikingjelly's `DVS128Gesture/events_np/train/<label>/*.npz`.
     """
     bases = ("DVSGesture", "DVS128Gesture", "DvsGesture", "dvs_gesture", ".")
     labels = tuple(map(str, range(len(GESTURES))))
@@ -192,7 +194,9 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 
 
 def find_cifar10_dvs(folder: Path) -> Recordings:
-    """`<class>/*.aedat4` (tonic's), `<class>/*.aedat` (the authors'), or spikingjelly's `events_np/<class>/*.npz`."""
+    """`CIFAR10DVS/<class>/*.aedat4` (tonic's) or `*.aedat` (the authors', spikingjelly's below `extract`), or
+    spikingjelly's `CIFAR10DVS/events_np/<class>/*.npz`.
+    """
     bases = ("CIFAR10DVS", "cifar10_dvs", "CIFAR10-DVS", "DVS_Cifar10", "DVS_Cifar10/CIFAR10DVS", ".")
     kinds: tuple[tuple[str, Callable[[Path], Events]], ...] = (
         (".aedat4", event_files.read_aedat4),
@@ -212,7 +216,7 @@ def find_cifar10_dvs(folder: Path) -> Recordings:
 def find_spike_trains(
     name: str, bases: tuple[str, ...], prefix: str, official: dict[str, int], folder: Path
 ) -> Recordings:
-    """SHD's layout: `<prefix>_train.h5`, `<prefix>_test.h5` and maybe `<prefix>_valid.h5`."""
+    """`SHD/shd_train.h5` and `SHD/shd_test.h5`; SSC likewise, with `ssc_valid.h5`."""
     files = {part: f"{prefix}_{part[:5]}.h5" for part in official}
     places = [f"{base}/{middle}" for base in bases for middle in ("", "extract")]
     place = _first(folder, places, lambda p: any((p / file).is_file() for file in files.values()))

@@ -10,7 +10,6 @@ import os
 import posixpath
 import shutil
 import stat
-import struct
 import tarfile
 import zipfile
 import zlib
@@ -34,11 +33,11 @@ DAMAGE = (
     gzip.BadGzipFile,
     zlib.error,
     lzma.LZMAError,
-    struct.error,
     EOFError,
     RuntimeError,
     ValueError,
     OverflowError,
+    MemoryError,
 )
 
 
@@ -216,11 +215,13 @@ def _zip_members(archive: zipfile.ZipFile) -> _Members:
 def _tar_members(archive: tarfile.TarFile, stream: _Stream, report: Callable[[], None]) -> _Members:
     members: _Members = {}
     links: dict[PurePosixPath, str] = {}
+    before = -1
     for info in archive:
         report()
         path = _inside(info.name)
-        if info.size < 0:
-            raise _RefusedError(f"its member {info.name!r} has a size below 0")
+        if info.offset <= before:  # a size below 0 led back to it
+            raise _RefusedError(f"its member {info.name!r} comes round again")
+        before = info.offset
         if info.isfile():
             opener = cast(Callable[[], _Stream], partial(archive.extractfile, info))
             members[path] = _Member(info.size, opener)
@@ -240,7 +241,7 @@ def _tar_members(archive: tarfile.TarFile, stream: _Stream, report: Callable[[],
 
 
 def _with_links(members: _Members, links: dict[PurePosixPath, str]) -> _Members:
-    """The members, and for every link the file at its end."""
+    """The members, and for every link the file at its end; each has a name of its own."""
     targets = {path: PurePosixPath(posixpath.normpath(target)) for path, target in links.items()}
     found: _Members = {}
     for path in targets:
@@ -253,4 +254,6 @@ def _with_links(members: _Members, links: dict[PurePosixPath, str]) -> _Members:
                 f"its member {str(path)!r} is a link to {links[path]!r}, which is no file of the archive"
             )
         found[path] = members[end]
-    return members | found
+    if PurePosixPath() in (members := members | found):
+        raise _RefusedError("it has a member without a name")
+    return members

@@ -51,9 +51,10 @@ def read_image(file: Path) -> Tensor:
 def read_imagenet(
     folder: Path, size: tuple[int, int], allow_partial: bool
 ) -> tuple[dict[str, Samples], dict[str, Any], tuple[str, ...]]:
-    """`imagenet/{train,val}/<synset>/*.JPEG`: the parts, what the record says of them, the synsets.
+    """`imagenet/{train,val}/<synset>/*.JPEG`, as torchvision lays it out.
 
-    Raises UserError where there is nothing, or not all of it without allow_partial.
+    Returns the parts, what the record says of them, and the synsets. Raises UserError where there is nothing, or not
+    all of it without allow_partial.
     """
     places = (folder / "imagenet", folder / "ImageNet", folder / "ILSVRC2012", folder)
     place = next((p for p in places if (p / "train").is_dir() and (p / "val").is_dir()), None)

@@ -47,7 +47,7 @@ class SpeechSource(NamedTuple):
 
 
 def find_spoken_digits(folder: Path) -> Found:
-    """`recordings/<digit>_<speaker>_<take>.wav`; the test set is takes 0 to 4 of each speaker and digit.
+    """`free-spoken-digit-dataset/recordings/<digit>_<speaker>_<take>.wav`; takes 0 to 4 of each are the test set.
 
     Source: the data set's own page, github.com/Jakobovski/free-spoken-digit-dataset.
     """

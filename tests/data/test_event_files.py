@@ -463,7 +463,7 @@ def outcomes(tmp_path: Path, name: str, data: bytes, n: int, head: int, only_hea
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_gives_events_or_one_line(tmp_path, name):
     data = FORMATS[name][0](tmp_path / "a", some_events(300, 34)).read_bytes()
-    # The HDF5 library has no check of the lengths of its arrays: it takes gigabytes for a wrong one, or ends the process.
+    # HDF5 does not check the lengths of its arrays: for a wrong one it takes gigabytes, or ends the process.
     assert outcomes(tmp_path, name, data, 500, 600, only_head=name == "h5") == {"events", "refused"}
 
 

@@ -444,7 +444,7 @@ BAD = {
     "not wav": (lambda file: file.write_bytes(b"<html>not found</html>" * 30), "cannot be read as audio"),
     "of no bytes": (lambda file: file.write_bytes(b""), "is empty"),
     "head only": (lambda file: write_wav(file, np.zeros(0)), "no sample"),
-    "half a head": (lambda file: file.write_bytes(write_wav(file, tone(500)).read_bytes()[:30]), "cannot be read"),
+    "half a head": (lambda file: file.write_bytes(write_wav(file, tone(500)).read_bytes()[:30]), ""),
     "cut short": (cut_short, ""),
     "no number": (lambda file: write_floats(file, with_a_hole(np.nan)), ""),
     "infinite": (lambda file: write_floats(file, with_a_hole(np.inf)), ""),
