@@ -27,18 +27,8 @@ from snnrepro.errors import UserError, first_line
 CHUNK = 2**18  # bytes
 LONGEST_LINK = 4096  # bytes of a path
 # What the readers of zip, tar and gzip raise on bytes that are not what they should be, encrypted ones among them.
-DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-)
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGE = (*BROKEN, RuntimeError, ValueError, OverflowError, MemoryError)
 
 
 class _RefusedError(Exception):
@@ -184,7 +174,7 @@ def _opened(file: Path, bar: Progress) -> Iterator[_Members]:
             size = sum(len(chunk) for chunk in iter(partial(stream.read, CHUNK), b""))
         yield {_inside(file.name[:-3]): _Member(size, partial(gzip.open, file))}
     else:
-        raise _RefusedError("it is none of .zip, .tar, .tar.gz, .tgz, .gz")
+        raise UserError(f"{file} cannot be unpacked: it is none of .zip, .tar, .tar.gz, .tgz, .gz")
 
 
 def _inside(name: str) -> PurePosixPath:
