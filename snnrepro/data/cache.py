@@ -10,7 +10,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,9 +62,18 @@ def digest(value: Any) -> str:
 
 
 def fingerprint(files: Iterable[Path], base: Path) -> str:
-    """Of the files that a cache is made from: their names below `base`, sizes and times of change."""
-    stats = ((file, file.stat()) for file in files)
-    return digest([(os.path.relpath(file, base), s.st_size, s.st_mtime_ns) for file, s in stats])
+    """Of the files that a cache is made from: their names below `base`, sizes and times of change.
+
+    Raises UserError for one that is listed but cannot be read.
+    """
+    found = []
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {first_line(error)}") from None
+        found.append((os.path.relpath(file, base), stat.st_size, stat.st_mtime_ns))
+    return digest(found)
 
 
 def opened(folder: Path) -> Cache:
@@ -174,8 +183,8 @@ def _build(folder: Path, parameters: dict[str, Any], source: str, fill: Fill) ->
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that died
     partial.mkdir()
+    writers: dict[str, PartWriter] = {}
     try:
-        writers: dict[str, PartWriter] = {}
 
         def writer(part: str, shape: tuple[int, ...], dtype: str) -> PartWriter:
             writers[part] = PartWriter(partial, part, shape, dtype)
@@ -195,6 +204,9 @@ def _build(folder: Path, parameters: dict[str, Any], source: str, fill: Fill) ->
         partial.rename(folder)
         _sync(folder.parent)
     finally:
+        for made in writers.values():
+            with suppress(OSError):  # a full disk says so again on closing
+                made.close()
         shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -43,7 +43,8 @@ def read_image(file: Path) -> Tensor:
     try:
         with Image.open(file) as image:
             pixels: Tensor = pil_to_tensor(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: what Pillow makes of some damaged files
+    # SyntaxError: what Pillow makes of some damaged files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{file} cannot be read as an image ({first_line(error)}): fetch it again") from None
     return pixels
 

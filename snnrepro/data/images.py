@@ -114,6 +114,8 @@ class ImageDataModule(DataModule):
             raise UserError(
                 f"dataset.mean and dataset.std hold one number, or one for each of {channels} channels, and no std of 0"
             )
+        if source == "imagenet" and channels != 3:
+            raise UserError(f"dataset.image_shape={list(image_shape)}, but the images have 3 channels")
         self.source = source
         self.num_classes = num_classes
         self.class_names = CLASS_NAMES.get(source, tuple(map(str, range(num_classes))))

@@ -7,7 +7,7 @@ positions `[E]` (flat in `[T, *]`, ascending within a sample) and counts `[E]`, 
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numba import njit
@@ -34,7 +34,13 @@ class PartWriter:
         size = math.prod(shape)
         self._position = np.dtype(np.uint16 if size <= 2**16 else np.uint32)
         names = ("positions", "counts") if dtype == "counts" else ("frames",)
-        self._streams = {name: self._file(name).open("wb") for name in names}
+        self._streams: dict[str, BinaryIO] = {}
+        try:
+            for name in names:
+                self._streams[name] = self._file(name).open("wb")
+        except OSError:
+            self.close()
+            raise
 
     def append(self, frames: Array, label: int) -> None:
         """One sample: frames `[T, *]`, class."""
@@ -58,10 +64,14 @@ class PartWriter:
         self._streams["positions"].write(positions.astype(self._position).tobytes())
         self._streams["counts"].write(counts.astype(np.uint8).tobytes())
 
-    def finish(self) -> dict[str, Any]:
-        """Close the files, keep the smaller form, and say what they hold: {shape, dtype, arrays}."""
+    def close(self) -> None:
+        """Close the files, twice if need be."""
         for stream in self._streams.values():
             stream.close()
+
+    def finish(self) -> dict[str, Any]:
+        """Close the files, keep the smaller form, and say what they hold: {shape, dtype, arrays}."""
+        self.close()
         arrays = {"labels": self._keep("labels", np.array(self._labels, np.int64))}
         if self._dtype != "counts":
             shape = [len(self._labels), *self._shape]

@@ -4,6 +4,7 @@ Shapes: a waveform `[L]`; levels and spikes `[T, F]`, F mel bands (delta: 2F).
 """
 
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -52,27 +53,39 @@ def levels(waveform: Tensor, sample_rate: int, ear: Ear) -> Tensor:
     if loudest <= 0:
         return torch.zeros_like(power)
     decibels = 10 * torch.log10((power / loudest).clamp(min=10 ** (-ear.dynamic_range_db / 10)))
-    return 1 + decibels / ear.dynamic_range_db
+    return (1 + decibels / ear.dynamic_range_db).clamp(0, 1)
 
 
-def coded(level: Tensor, ear: Ear, recording: int) -> Tensor:
+def coded(level: Tensor, ear: Ear, recording: str) -> Tensor:
     """Levels `[T, F]` in the ear's code: `[T, F]`, delta `[T, 2F]`; spikes are 0 or 1.
 
-    recording: a number that the draws depend on.
+    recording: a name that the draws depend on.
     """
     if ear.code == "analog":
         return level
     if ear.code == "delta":
         return delta(level[:, None], ear.delta_threshold)[:, 0]
-    draws = torch.Generator().manual_seed(ear.coding_seed * 2**32 + recording)
+    # A hash, since torch's CPU generator looks at the lower 32 bits of its seed only.
+    seed = sha256(f"{ear.coding_seed}/{recording}".encode()).digest()[:8]
+    draws = torch.Generator().manual_seed(int.from_bytes(seed, "big"))
     return (torch.rand(level.shape, generator=draws) < level * ear.level_rate).to(level.dtype)
+
+
+def fft_length(window: int) -> int:
+    """The power of 2 that holds a window of so many samples."""
+    return 1 << (window - 1).bit_length()
 
 
 @lru_cache
 def _mel(sample_rate: int, window: int, hop: int, num_mels: int, low_hz: float) -> Any:
     from torchaudio.transforms import MelSpectrogram
 
-    fft = 1 << (window - 1).bit_length()
     return MelSpectrogram(
-        sample_rate, n_fft=fft, win_length=window, hop_length=hop, f_min=low_hz, n_mels=num_mels, norm="slaney"
+        sample_rate,
+        n_fft=fft_length(window),
+        win_length=window,
+        hop_length=hop,
+        f_min=low_hz,
+        n_mels=num_mels,
+        norm="slaney",
     )

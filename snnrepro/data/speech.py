@@ -3,7 +3,6 @@
 Shapes: batches `[T, B, F]`, uint8 spikes or float16 levels; on the device float.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from snnrepro.data.event_sources import DIGITS, by_number
 from snnrepro.data.image_files import not_found
 from snnrepro.data.recorded import Found, RecordedDataModule, Recording
 from snnrepro.data.samples import Batch
-from snnrepro.data.spectrogram import Ear, coded, levels
+from snnrepro.data.spectrogram import Ear, coded, fft_length, levels
 from snnrepro.errors import UserError, first_line, require_positive
 from snnrepro.types import AtLeastOne, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -161,11 +160,11 @@ class SpeechDataModule(RecordedDataModule):
             level_rate,
             coding_seed,
         )
-        hop, window = (known.sample_rate * ms / 1000 for ms in (duration_ms / num_steps, window_ms))
-        if hop < 1 or window < 2 or low_hz >= known.sample_rate / 2:
+        length, window = (round(known.sample_rate * ms / 1000) for ms in (duration_ms, window_ms))
+        if length < num_steps or window < 2 or fft_length(window) >= 2 * length or low_hz >= known.sample_rate / 2:
             raise UserError(
-                f"dataset: a step of {duration_ms / num_steps:g} ms, a window of {window_ms:g} ms or bands from "
-                f"{low_hz:g} Hz cannot be had at {known.sample_rate} Hz"
+                f"dataset: {num_steps} steps over {duration_ms:g} ms, a window of {window_ms:g} ms and bands from "
+                f"{low_hz:g} Hz cannot all be had at {known.sample_rate} Hz"
             )
         self.frame_shape = (num_steps, self.ear.bands)
         self.frame_dtype = "float16" if code == "analog" else "counts"
@@ -179,10 +178,10 @@ class SpeechDataModule(RecordedDataModule):
 
     def frames(self, recording: Recording, counted: Counter[str]) -> NDArray[np.generic]:
         waveform = read_wav(recording.file, self.known.sample_rate)
-        counted["seconds"] += len(waveform) // self.known.sample_rate
+        counted["milliseconds"] += round(1000 * len(waveform) / self.known.sample_rate)
         counted["recordings_cut"] += len(waveform) > self.known.sample_rate * self.ear.duration_ms / 1000
-        name = f"{recording.file.parent.name}/{recording.file.name}".encode()
-        frames = coded(levels(waveform, self.known.sample_rate, self.ear), self.ear, zlib.crc32(name))
+        name = f"{recording.file.parent.name}/{recording.file.name}"
+        frames = coded(levels(waveform, self.known.sample_rate, self.ear), self.ear, name)
         if self.ear.code == "analog":
             return frames.half().numpy()
         counted["spikes"] += int(frames.sum())
@@ -201,6 +200,10 @@ def read_wav(file: Path, sample_rate: int) -> Tensor:
     import soundfile
 
     read_start(file)
+    with file.open("rb") as stream:
+        head = stream.read(8)
+    if head.startswith(b"RIFF") and (whole := int.from_bytes(head[4:], "little") + 8) > (size := file.stat().st_size):
+        raise UserError(f"{file} holds {size:,} bytes where its header says {whole:,}: fetch it again")
     try:
         data, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
@@ -209,4 +212,6 @@ def read_wav(file: Path, sample_rate: int) -> Tensor:
         raise UserError(f"{file} has {rate} samples per second, expected {sample_rate}")
     if not len(data):
         raise UserError(f"{file} holds no sample of sound: fetch it again")
+    if not np.isfinite(data).all():
+        raise UserError(f"{file} holds samples that are no numbers: fetch it again")
     return torch.from_numpy(data.mean(1))

@@ -4,6 +4,8 @@ import itertools
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -148,17 +150,15 @@ class Session:
     def fit(self, checkpoint: Path | None) -> None:
         """Train, from `checkpoint` on where there is one. Ctrl-C arrives as KeyboardInterrupt."""
         try:
-            self.trainer.fit(
-                self.classifier,
-                datamodule=self.data,
-                ckpt_path=None if checkpoint is None else str(checkpoint),
-                weights_only=True,
-            )
+            with loader_errors():
+                self.trainer.fit(
+                    self.classifier,
+                    datamodule=self.data,
+                    ckpt_path=None if checkpoint is None else str(checkpoint),
+                    weights_only=True,
+                )
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
-        except UserError as error:
-            # From a loader process it arrives with that process's traceback before it.
-            raise type(error)(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
         if self.trainer.interrupted:
             raise KeyboardInterrupt
         self._lap("fit")
@@ -171,13 +171,14 @@ class Session:
         """
         best = self.best.best_model_path if self.protocol == "validated" else None
         try:
-            self.trainer.test(
-                self.classifier,
-                datamodule=self.data,
-                ckpt_path=best or None,
-                verbose=False,
-                weights_only=True,
-            )
+            with loader_errors():
+                self.trainer.test(
+                    self.classifier,
+                    datamodule=self.data,
+                    ckpt_path=best or None,
+                    verbose=False,
+                    weights_only=True,
+                )
         except SystemExit:
             raise KeyboardInterrupt from None
         self._lap("test")
@@ -236,6 +237,15 @@ class Session:
         now = time.perf_counter()
         self.seconds[name] = now - self._clock
         self._clock = now
+
+
+@contextmanager
+def loader_errors() -> Iterator[None]:
+    """A UserError of a loader process, which arrives behind that process's traceback, as the line it is."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
 
 
 def config_of(config: DictConfig) -> dict[str, Any]:

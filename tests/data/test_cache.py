@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
@@ -297,13 +298,15 @@ WORKER = """
 def start(tmp_path) -> Iterator:
     """Processes that build the same cache; each starts on a line of input and takes so many seconds."""
     script = tmp_path / "worker.py"
+    environment = os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[2])}
     script.write_text(textwrap.dedent(WORKER))
     running: list[subprocess.Popen] = []
 
     def started(count: int, seconds: float) -> list[subprocess.Popen]:
         for _ in range(count):
             words = [sys.executable, str(script), str(tmp_path), str(seconds), f"builder{len(running)}"]
-            running.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            running.append(subprocess.Popen(words, env=environment, **pipes))
         for process in running[-count:]:
             assert process.stdout.readline() == "ready\n"
         return running[-count:]
@@ -392,6 +395,17 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(disk, pages):
     assert open_set(root, Filler(LARGE)).statistics == {"events": 12}
 
 
+def test_a_disk_that_just_holds_the_cache_is_enough(tmp_path, disk):
+    """Nothing is written twice."""
+    marks = {"train": ((np.random.default_rng(5).random((20, 4, 5000)) < 0.2).astype(np.uint16), "counts")}
+    folder = open_set(tmp_path, Filler(marks)).folder
+    pages = sum(-(-file.stat().st_size // 4096) for file in folder.iterdir())
+    counts_too = -(-(folder / "train.positions").stat().st_size // 2 // 4096)  # of 1, one byte each: taken away again
+    assert pages > 2 * counts_too > 30
+    root = disk(f"size={4 * (pages + counts_too + 2)}k")
+    assert open_set(root, Filler(marks)).checksum == opened(folder).checksum
+
+
 @pytest.mark.parametrize("inodes", [1, 2, 3, 4, 5, 7])
 def test_a_disk_that_takes_no_more_files_is_one_line(disk, inodes):
     root = disk(f"size=4m,nr_inodes={inodes}")
@@ -429,6 +443,16 @@ def test_the_description_says_what_the_cache_was_made_of(built):
     assert meta["parameters"] == {"T": 3}
     assert meta["source"] == "source"
     assert meta["statistics"] == {"events": 12}
+
+
+@pytest.mark.parametrize("block", [1, 7, 2**24])
+def test_checksums_are_of_the_whole_file_however_it_is_read(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(module, "BLOCK", block)
+    folder = open_set(tmp_path, Filler()).folder
+    for name, sealed in json.loads((folder / "meta.json").read_text())["files"].items():
+        data = (folder / name).read_bytes()
+        assert sealed == {"bytes": len(data), "crc32": zlib.crc32(data)}
+    assert right(opened(folder))
 
 
 def test_an_opened_cache_outlives_its_rebuilding(tmp_path, built):

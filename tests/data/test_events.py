@@ -451,6 +451,27 @@ def test_spike_trains_are_batches_of_units(real_data, cache):
     assert halves.prepare(halved, y, training=False)[0].shape == (50, 120, 35)
 
 
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_a_data_set_of_one_part_is_partial_and_that_part_is_all(real_data, tmp_path, there, missing):
+    place = tmp_path / "data" / "spoken_digits_spikes"
+    place.mkdir(parents=True)
+    shutil.copy2(real_data("spoken_digits_spikes") / "spoken_digits_spikes" / f"shd_{there}.h5", place)
+    sizes = {"train": 300, "test": 120}
+    message = complaint(tmp_path / "data", tmp_path, **COCHLEA)
+    for part, count in ((there, sizes[there]), (missing, 0)):
+        assert f"{count} of {sizes[part]} ({part})" in message
+    made = module(tmp_path / "data", tmp_path, **COCHLEA, allow_partial=True)
+    assert made.facts["partial"] is made.facts["test_is_train"] is True
+    assert made.facts["recordings"] == {there: sizes[there], missing: 0}
+    everything = dict.fromkeys(("train", "train_available", "validation", "test"), sizes[there])
+    assert made.splits == everything
+    assert identical(list(made.val_dataloader()), list(made.test_dataloader()))
+    train, test = (
+        whole(loader)[0].sum((0, 2)).sort().values for loader in (made.train_dataloader(), made.test_dataloader())
+    )
+    assert torch.equal(train, test)
+
+
 # --- CIFAR10-DVS, whose split is the user's choice
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -458,12 +479,12 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @pytest.fixture(scope="module")
 def cifar10_dvs(tmp_path_factory) -> Path:
-    """Twenty recordings of every class; number n of class k has all its events at x=n, y=k."""
+    """Twenty-eight recordings of every class; number n of class k has all its events at x=n, y=k."""
     folder = tmp_path_factory.mktemp("dvs")
     for k, name in enumerate(CLASSES):
         place = folder / "CIFAR10DVS" / name
         place.mkdir(parents=True)
-        for n in range(20):
+        for n in range(28):
             columns = (np.arange(8) * 1000, np.full(8, n), np.full(8, k), np.arange(8) % 2)
             events = Events(*(c.astype(kind) for c, kind in zip(columns, ("i8", "i2", "i2", "u1"), strict=True)))
             write_aedat2(place / f"cifar10_{name}_{n}.aedat", events)
@@ -484,25 +505,25 @@ def numbers(loader) -> list[tuple[int, int]]:
     return list(zip(y.tolist(), (at % 128).tolist(), strict=True))
 
 
-@pytest.mark.parametrize(("test_part", "held"), [("first_tenth", (0, 1)), ("last_tenth", (18, 19))])
-def test_test_set_is_the_tenth_of_every_class_that_was_asked_for(cifar10_dvs, tmp_path, test_part, held):
-    made = module(cifar10_dvs, tmp_path, protocol="paper", test_part=test_part, **DVS)
+@pytest.mark.parametrize(("test_part", "held"), [("first_tenth", (0, 1)), ("last_tenth", (26, 27))])
+def test_test_set_is_the_tenth_of_every_class_that_was_asked_for(cifar10_dvs, cache, test_part, held):
+    made = module(cifar10_dvs, cache, protocol="paper", test_part=test_part, **DVS)
     assert numbers(made.test_dataloader()) == [(k, n) for k in range(10) for n in held]
-    rest = [n for n in range(20) if n not in held]
+    rest = [n for n in range(28) if n not in held]
     assert sorted(numbers(made.train_dataloader())) == [(k, n) for k in range(10) for n in rest]
-    assert made.facts["recordings"] == {"train": 180, "test": 20}
+    assert made.facts["recordings"] == {"train": 260, "test": 20}
     assert made.facts["official"] == {"train": 9_000, "test": 1_000}
-    assert made.splits == {"train": 180, "train_available": 180, "validation": 0, "test": 20}
-    message = complaint(cifar10_dvs, tmp_path, test_part=test_part, **DVS | {"allow_partial": False})
-    assert "180 of 9,000 (train), 20 of 1,000 (test)" in message
+    assert made.splits == {"train": 260, "train_available": 260, "validation": 0, "test": 20}
+    message = complaint(cifar10_dvs, cache, test_part=test_part, **DVS | {"allow_partial": False})
+    assert "260 of 9,000 (train), 20 of 1,000 (test)" in message
 
 
-def test_validation_is_a_tenth_of_what_is_left_to_train_on(cifar10_dvs, tmp_path):
-    made = module(cifar10_dvs, tmp_path, **DVS)
+def test_validation_is_a_tenth_of_what_is_left_to_train_on(cifar10_dvs, cache):
+    made = module(cifar10_dvs, cache, **DVS)
     train, validation, test = map(numbers, (made.train_dataloader(), made.val_dataloader(), made.test_dataloader()))
-    assert sorted(train + validation + test) == [(k, n) for k in range(10) for n in range(20)]
-    assert [k for k, _ in validation] == [k for k in range(10) for _ in range(2)]
-    assert made.splits == {"train": 160, "train_available": 160, "validation": 20, "test": 20}
+    assert sorted(train + validation + test) == [(k, n) for k in range(10) for n in range(28)]
+    assert [k for k, _ in validation] == [k for k in range(10) for _ in range(3)]
+    assert made.splits == {"train": 230, "train_available": 230, "validation": 30, "test": 20}
 
 
 # --- what is refused

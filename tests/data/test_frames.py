@@ -240,6 +240,17 @@ def test_the_height_and_the_width_of_a_sensor_are_not_mixed_up():
     assert refusal(events, Binning(1), Grid((7, 3), (7, 3), (0, 1))).endswith("outside a sensor of 3 x 7")
 
 
+@pytest.mark.parametrize(("width", "size"), [(700, 350), (1280, 1280), (2**15 - 1, 3)])
+def test_the_units_of_a_wide_sensor_are_added_up(width, size):
+    x = np.arange(width, dtype=np.int16)
+    events = Events(np.arange(width), x, x, np.zeros(width, np.uint8))
+    expected = np.bincount(np.arange(width) * size // width)
+    for count in (frames_of, frames_reference):
+        frames = count(events, Binning(1), Grid((width, width), (size, size), CHANNEL_OF["merged"]))
+        assert np.array_equal(frames.sum((0, 1, 2)), expected)
+        assert np.array_equal(frames.sum((0, 1, 3)), expected)
+
+
 def test_events_out_of_order_are_sorted_and_those_of_one_time_keep_their_order():
     events = some_events(500, 34)
     mixed = np.random.default_rng(0).permutation(500)

@@ -100,7 +100,7 @@ def test_positions_take_two_bytes_as_long_as_they_fit(tmp_path, shape, width):
     np.testing.assert_array_equal(part.batch(np.array([1, 0])), np.stack(samples[::-1], axis=1))
 
 
-@pytest.mark.parametrize("largest", [1, 2, 300, 40_000])
+@pytest.mark.parametrize("largest", [1, 2, 255, 300, 510, 40_000])
 @pytest.mark.parametrize("nonzero", [0, 1, 10, 250, 300, 330, 340, 480, 490, 500, 505, 510, 900, 1000])
 def test_the_smaller_form_is_kept(tmp_path, largest, nonzero):
     samples = [np.zeros((4, 250), np.uint32) for _ in range(10)]

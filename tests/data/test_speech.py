@@ -212,7 +212,7 @@ def test_silence_is_nothing(code):
     ear = Ear(30, code=code)
     level = levels(torch.zeros(RATE), RATE, ear)
     assert (level == 0).all()
-    assert (coded(level, ear, 1) == 0).all()
+    assert (coded(level, ear, "a.wav") == 0).all()
 
 
 def test_what_comes_after_the_duration_is_not_heard():
@@ -228,7 +228,7 @@ def test_what_comes_after_the_duration_is_not_heard():
 @pytest.mark.parametrize("threshold", [0.02, 0.1, 0.4])
 def test_delta_spikes_where_a_level_has_moved(threshold):
     level = torch.rand(60, 7, generator=torch.Generator().manual_seed(0)).cumsum(0) % 1
-    spikes = coded(level, Ear(60, num_mels=7, code="delta", delta_threshold=threshold), 3)
+    spikes = coded(level, Ear(60, num_mels=7, code="delta", delta_threshold=threshold), "a.wav")
     np.testing.assert_array_equal(spikes.numpy(), by_delta(level.numpy(), threshold))
     assert spikes.any()
 
@@ -236,7 +236,7 @@ def test_delta_spikes_where_a_level_has_moved(threshold):
 @pytest.mark.parametrize("rate", [0.25, 0.5, 1.0])
 def test_level_spikes_with_the_chance_of_the_level(rate):
     level = torch.linspace(0, 1, 11).expand(2000, 11)
-    spikes = coded(level, Ear(2000, num_mels=11, code="level", level_rate=rate), 3)
+    spikes = coded(level, Ear(2000, num_mels=11, code="level", level_rate=rate), "a.wav")
     chance = rate * level[0]
     assert set(spikes.unique().tolist()) == {0, 1}
     assert ((spikes.mean(0) - chance).abs() <= 6 * (chance * (1 - chance) / 2000).sqrt()).all()
@@ -246,9 +246,13 @@ def test_level_spikes_with_the_chance_of_the_level(rate):
 def test_level_draws_follow_the_seed_and_the_recording():
     level = torch.full((30, 20), 0.5)
     ear = Ear(30, num_mels=20, code="level", level_rate=1.0)
-    draws = [coded(level, ear._replace(coding_seed=seed), n) for seed in (0, 1, 2**32 - 1, 2**40) for n in (0, 5)]
+    draws = [
+        coded(level, ear._replace(coding_seed=seed), n)
+        for seed in (0, 1, 2**32 - 1, 2**40)
+        for n in ("a/1.wav", "a/2.wav")
+    ]
     assert len({draw.numpy().tobytes() for draw in draws}) == 8
-    assert torch.equal(draws[0], coded(level, ear, 0))
+    assert torch.equal(draws[0], coded(level, ear, "a/1.wav"))
 
 
 # --- the data sets
@@ -288,10 +292,10 @@ def test_facts_of_spoken_digits(some_digits, cache):
     assert shorter.facts["recordings_cut"] == sum(length > 0.4 * RATE for length in lengths) > 0
 
 
-def test_seconds_of_short_recordings_add_up(some_digits, cache):
+def test_the_sound_of_short_recordings_adds_up(some_digits, cache):
     files = digit_files(some_digits, (0, 4, 5, 11, 23))
     seconds = sum(len(read_wav(file, RATE)) for file in files) / RATE
-    assert module(some_digits, cache, **DIGITS).facts["seconds"] == pytest.approx(seconds, abs=1)
+    assert module(some_digits, cache, **DIGITS).facts["milliseconds"] == pytest.approx(1000 * seconds, abs=100)
 
 
 def test_whole_data_is_asked_for(some_digits, tmp_path):
@@ -398,6 +402,37 @@ def test_official_lists_of_speech_commands_make_the_parts(real_data, cache):
     assert (validated.num_classes, validated.class_names) == (30, tuple(words))
 
 
+def test_without_official_validation_recordings_some_are_held_out(tmp_path):
+    place = tmp_path / "SpeechCommands" / "speech_commands_v0.01"
+    for word in ("yes", "zero"):
+        (place / word).mkdir(parents=True)
+        for n in range(4):
+            write_wav(place / word / f"{n}_nohash_0.wav", tone(300 + 100 * n, rate=16_000), 16_000)
+    (place / "testing_list.txt").write_text("yes/0_nohash_0.wav\nzero/0_nohash_0.wav\n")
+    (place / "validation_list.txt").write_text("yes/77_nohash_0.wav\n")
+    made = module(tmp_path, tmp_path, **WORDS | {"batch_size": 2, "validation_fraction": 0.34})
+    assert made.facts["recordings"] == {"train": 6, "validation": 0, "test": 2}
+    assert made.splits == {"train": 4, "train_available": 4, "validation": 2, "test": 2}
+
+
+def test_level_draws_belong_to_the_word_and_the_name_and_not_to_the_version(tmp_path):
+    place = tmp_path / "SpeechCommands"
+    for word in ("yes", "zero"):
+        (place / word).mkdir(parents=True)
+        for name in ("a_nohash_0.wav", "b_nohash_0.wav"):
+            write_wav(place / word / name, tone(500, rate=16_000), 16_000)
+    (place / "testing_list.txt").write_text("yes/a_nohash_0.wav\nzero/a_nohash_0.wav\n")
+    (place / "validation_list.txt").write_text("yes/b_nohash_0.wav\n")
+    options = WORDS | {"code": "level", "batch_size": 1}
+    first, second = (
+        whole(module(tmp_path, tmp_path, **options | {"version": version}).test_dataloader())
+        for version in ("v0.01", "v0.02")
+    )
+    assert torch.equal(first[0], second[0])
+    assert (first[1].tolist(), second[1].tolist()) == ([28, 29], [33, 34])
+    assert not torch.equal(first[0][:, 0], first[0][:, 1])
+
+
 def test_the_second_version_has_five_words_more():
     made = SpeechDataModule("", "", "validated", 0, EventAugmentation(), source="gsc", num_steps=10)
     assert made.num_classes == len(set(made.class_names)) == 35
@@ -412,7 +447,7 @@ def test_short_and_long_and_stereo_recordings_are_taken(tmp_path):
     waveforms = {
         "_0_a_0": tone(500, 0.1),
         "_1_a_0": tone(500, 3.0),
-        "_2_a_0": np.stack([tone(500), np.zeros(RATE)], 1),
+        "_2_a_0": np.stack([np.zeros(RATE), tone(500)], 1),
         "_0_a_5": tone(500, 1 / RATE),
         "_1_a_5": tone(500, 1.0),
     }
