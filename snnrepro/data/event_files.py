@@ -4,9 +4,18 @@ Shapes: a recording of E events is four arrays `[E]`. Every reader raises UserEr
 missing, truncated or not what it claims to be. Sizes and labels are checked by who knows the data set.
 """
 
+import math
+import os
 import zipfile
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +39,24 @@ AEDAT3_PACKET = np.dtype(
 AEDAT3_POLARITY = 1  # kind of a packet of polarity events
 
 
-def events_of(t: Array, x: Array, y: Array, p: Array) -> Events:
-    """The four columns in the dtypes of Events. Raises UserError where a coordinate does not fit them."""
-    if len(x) and not (x.min() >= 0 and y.min() >= 0 and max(x.max(), y.max()) < 2**15 and set(np.unique(p)) <= {0, 1}):
-        raise UserError("holds coordinates or polarities that no sensor has")
-    narrow = (np.ascontiguousarray(a, kind) for a, kind in ((t, np.int64), (x, np.int16), (y, np.int16), (p, np.uint8)))
-    return Events(*narrow)  # type: ignore[arg-type]
+LATEST = 2**53  # µs; later times are damage
+
+
+def events_of(where: object, t: Any, x: Any, y: Any, p: Any) -> Events:
+    """The four columns in the dtypes of Events, exactly.
+
+    Raises UserError, which begins with `where`, for what is no list of whole numbers that a sensor can give.
+    """
+    columns = [np.asarray(column) for column in (t, x, y, p)]
+    if any(c.ndim != 1 or c.dtype.kind not in "biuf" for c in columns) or len({len(c) for c in columns}) != 1:
+        raise UserError(f"{where} does not hold a time, x, y and polarity, each a number, for every event")
+    for name, column, least, end in zip("txyp", columns, (-LATEST, 0, 0, 0), (LATEST, 2**15, 2**15, 2), strict=True):
+        if column.dtype.kind == "f" and not (np.isfinite(column).all() and (column == np.rint(column)).all()):
+            raise UserError(f"{where} holds values of {name} that are no whole numbers")
+        if len(column) and not (column.min() >= least and column.max() < end):
+            raise UserError(f"{where} holds values of {name} from {column.min()} to {column.max()}, as no sensor gives")
+    kinds = (np.int64, np.int16, np.int16, np.uint8)
+    return Events(*(np.ascontiguousarray(c, kind) for c, kind in zip(columns, kinds, strict=True)))
 
 
 def read_bytes(file: Path) -> bytes:
@@ -66,24 +87,52 @@ def read_atis_bin(file: Path) -> Events:
     if rounds.any():
         t = (t + 2**13 * np.cumsum(rounds))[~rounds]
         x, y, high = x[~rounds], y[~rounds], high[~rounds]
-    return events_of(t, x, y, high >> 7)
+    return events_of(file, t, x, y, high >> 7)
 
 
 def read_gesture_npy(file: Path) -> Events:
     """tonic's DVS-Gesture: an array `[E, 4]` of x, y, polarity and time in ms."""
-    table = _load_numpy(file)
-    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] != 4 or table.dtype.kind not in "iu":
+    with _opened(file) as stream:
+        table = _array(file, stream, file.stat().st_size)
+    if table.ndim != 2 or table.shape[1] != 4:
         raise UserError(f"{file} is no array of events [E, 4] (x, y, polarity, ms): fetch it again")
-    return _named(file, table[:, 3].astype(np.int64) * 1000, table[:, 0], table[:, 1], table[:, 2])
+    checked = events_of(file, table[:, 3], table[:, 0], table[:, 1], table[:, 2])
+    return events_of(file, checked.t * 1000, *checked[1:])
 
 
 def read_npz(file: Path) -> Events:
     """spikingjelly's events_np: arrays t (µs), x, y, p."""
-    found = _load_numpy(file)
-    columns = found if isinstance(found, dict) else {}
-    if not {"t", "x", "y", "p"} <= set(columns) or len({columns[name].shape for name in "txyp"}) != 1:
-        raise UserError(f"{file} does not hold the arrays t, x, y, p of one length: fetch it again")
-    return _named(file, *(columns[name] for name in "txyp"))
+    read_start(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            columns = []
+            for name in "txyp":
+                info = archive.getinfo(f"{name}.npy")
+                with archive.open(info) as stream:
+                    columns.append(_array(file, stream, info.file_size))
+    except KeyError:
+        raise UserError(f"{file} does not hold the arrays t, x, y and p: fetch it again") from None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as NumPy data ({first_line(error)}): fetch it again") from None
+    return events_of(file, *columns)
+
+
+def _array(file: Path, stream: IO[bytes], size: int) -> Array:
+    """An .npy of `size` bytes at most. Nothing is unpickled, no memory is taken for what only the header claims."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, by_columns, kind = read_header[version](stream)
+        expected = math.prod(shape) * kind.itemsize
+        data = stream.read(expected) if expected <= size else b""
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        raise UserError(f"{file} ends early: fetch it again") from None
+    except Exception as error:  # the header is a Python expression, which fails in many ways
+        raise UserError(f"{file} cannot be read as NumPy data ({first_line(error)}): fetch it again") from None
+    if kind.hasobject or len(data) != expected:
+        raise UserError(f"{file} holds no array of numbers, or ends early: fetch it again")
+    found: Array = np.frombuffer(data, kind).reshape(shape, order="F" if by_columns else "C")
+    return found
 
 
 def read_aedat2(file: Path) -> Events:
@@ -104,7 +153,7 @@ def read_aedat2(file: Path) -> Events:
         raise UserError(f"{file} ends in the middle of an event: fetch it again")
     words = np.frombuffer(data, ">u4", offset=start).astype(np.int64).reshape(-1, 2)
     address = words[:, 0]
-    return events_of(words[:, 1], 127 - ((address >> 8) & 127), 127 - ((address >> 1) & 127), 1 - (address & 1))
+    return events_of(file, words[:, 1], 127 - ((address >> 8) & 127), 127 - ((address >> 1) & 127), 1 - (address & 1))
 
 
 def read_aedat3(file: Path) -> Events:
@@ -124,7 +173,7 @@ def read_aedat3(file: Path) -> Events:
         raise UserError(f"{file} holds no event")
     t = np.concatenate([words[:, 1] + (overflow << 31) for words, overflow in packets])
     address = np.concatenate([words[:, 0] for words, _ in packets])
-    return _named(file, t, address >> 17, (address >> 2) & 0x7FFF, (address >> 1) & 1)
+    return events_of(file, t, address >> 17, (address >> 2) & 0x7FFF, (address >> 1) & 1)
 
 
 def _aedat3_packets(file: Path, data: bytes, start: int) -> Iterator[tuple[NDArray[np.int64], int]]:
@@ -145,24 +194,46 @@ def _aedat3_packets(file: Path, data: bytes, start: int) -> Iterator[tuple[NDArr
 
 
 def read_aedat4(file: Path) -> Events:
-    """CIFAR10-DVS as tonic serves it (AEDAT 4), decoded by the package `aedat`; of several streams the first."""
+    """CIFAR10-DVS as tonic serves it (AEDAT 4), decoded by the package `aedat`; of several streams the first.
+
+    The decoder runs in a process of its own, which a damaged file can end.
+    """
+    read_start(file)
+    try:
+        table = _decoder().submit(decode_aedat4, str(file)).result()
+    except BrokenProcessPool:
+        _decoder.cache_clear()
+        raise UserError(f"{file} is no AEDAT 4 file, or damaged: fetch it again") from None
+    if isinstance(table, str):
+        raise UserError(f"{file} {table}: fetch it again")
+    return events_of(file, table["t"], table["x"], table["y"], table["on"])
+
+
+@lru_cache(maxsize=1)
+def _decoder() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_silence)
+
+
+def _silence() -> None:
+    """What the decoder prints as it fails is said in one line instead."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def decode_aedat4(file: str) -> Any:
+    """The table of events of a file, or what is wrong with it."""
     import aedat
 
-    read_bytes(file)  # missing and empty files have their own line
     try:
-        decoder = aedat.Decoder(str(file))
+        decoder = aedat.Decoder(file)
         streams = [number for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"]
         if not streams:
-            raise UserError(f"{file} holds no stream of events")
+            return "holds no stream of events"
         packets = [packet["events"] for packet in decoder if packet["stream_id"] == min(streams)]
-    except UserError:
+    except KeyboardInterrupt:
         raise
-    except Exception as error:  # aedat raises plain Exceptions of its own
-        raise UserError(f"{file} is no AEDAT 4 file, or damaged ({first_line(error)}): fetch it again") from None
-    if not packets:
-        raise UserError(f"{file} holds no event")
-    table = np.concatenate(packets)
-    return _named(file, table["t"].astype(np.int64), table["x"], table["y"], table["on"].astype(np.uint8))
+    except BaseException as error:  # what the decoder's language calls a panic is no Exception
+        return f"is no AEDAT 4 file, or damaged ({first_line(error)})"
+    return np.concatenate(packets) if packets else "holds no event"
 
 
 class SpikeTrains:
@@ -178,18 +249,17 @@ class SpikeTrains:
         self.file = file
         try:
             self._h5 = h5py.File(file, "r")
-            times, units, labels = self._h5["spikes/times"], self._h5["spikes/units"], self._h5["labels"]
+            times, units, labels = (self._h5[name] for name in ("spikes/times", "spikes/units", "labels"))
             lengths = {len(times), len(units), len(labels)}
-            self.labels: NDArray[np.int64] = np.asarray(labels).astype(np.int64)
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            found = np.asarray(labels)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{file} is no HDF5 file with spikes/times, spikes/units and labels, or damaged "
                 f"({first_line(error)}): fetch it again"
             ) from None
-        if len(lengths) != 1:
-            raise UserError(
-                f"{file} holds {len(times)} times, {len(units)} units and {len(labels)} labels: not as many"
-            )
+        if len(lengths) != 1 or found.ndim != 1 or found.dtype.kind not in "iu":
+            raise UserError(f"{file} does not hold times, units and a class for every sample: fetch it again")
+        self.labels = found.astype(np.int64)
         self._times, self._units = times, units
 
     def __len__(self) -> int:
@@ -199,16 +269,14 @@ class SpikeTrains:
         """Sample `index`: x is the unit, y and p are 0."""
         try:
             # Times are stored as float16 or float32 seconds: the nearest µs.
-            seconds = np.asarray(self._times[index], np.float64)
+            microseconds = np.rint(np.asarray(self._times[index], np.float64) * 1e6)
             units = np.asarray(self._units[index])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
             raise UserError(
                 f"{self.file}, sample {index} cannot be read ({first_line(error)}): fetch it again"
             ) from None
-        if len(seconds) != len(units) or not np.isfinite(seconds).all():
-            raise UserError(f"{self.file}, sample {index} has times and units that do not belong together")
-        zeros = np.zeros(len(units), np.uint8)
-        return events_of(np.rint(seconds * 1e6), units.astype(np.int64), zeros, zeros)
+        zeros = np.zeros(units.shape, np.uint8)
+        return events_of(f"{self.file}, sample {index}", microseconds, units, zeros, zeros)
 
 
 def read_start(file: Path) -> None:
@@ -224,17 +292,11 @@ def read_start(file: Path) -> None:
         raise UserError(f"{file} is empty: fetch it again")
 
 
-def _load_numpy(file: Path) -> NDArray[np.generic] | dict[str, NDArray[np.generic]]:
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
     read_start(file)
     try:
-        found = np.load(file, allow_pickle=False)
-        return {name: found[name] for name in found.files} if isinstance(found, np.lib.npyio.NpzFile) else found
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} cannot be read as NumPy data ({first_line(error)}): fetch it again") from None
-
-
-def _named(file: Path, t: Array, x: Array, y: Array, p: Array) -> Events:
-    try:
-        return events_of(t, x, y, p)
-    except UserError as error:
-        raise UserError(f"{file} {error}") from None
+        with file.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {first_line(error)}") from None

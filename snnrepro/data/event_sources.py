@@ -52,7 +52,7 @@ def by_number(files: Iterable[Path]) -> list[Path]:
     """Files in the order of the numbers in their names, where 10 comes after 9."""
 
     def key(file: Path) -> tuple[list[int], str]:
-        digits = "".join(c if c.isdigit() else " " for c in file.stem)
+        digits = "".join(c if c.isascii() and c.isdigit() else " " for c in file.stem)
         return [int(word) for word in digits.split()], file.name
 
     return sorted(files, key=key)
@@ -121,8 +121,10 @@ def find_dvs_gesture(folder: Path) -> Recordings:
         found = {
             part: [
                 Recording(file, 0, int(file.stem))
-                for file in sorted((folder / base / name).glob("*/*.npy"))
-                if file.stem in labels
+                for file in sorted(
+                    (f for f in (folder / base / name).glob("*/*.npy") if f.stem in labels),
+                    key=lambda f: (f.parent.name, int(f.stem)),
+                )
             ]
             for part, name in (("train", "ibmGestureTrain"), ("test", "ibmGestureTest"))
         }
@@ -141,12 +143,13 @@ def _gesture_trials(place: Path) -> Recordings:
     """Trials cut from the long recordings by their label tables; which belong to test, trials_to_test.txt says."""
     listed = {}
     for part in ("train", "test"):
+        file = place / f"trials_to_{part}.txt"
         try:
-            listed[part] = [line.strip() for line in (place / f"trials_to_{part}.txt").read_text().split() if line]
+            listed[part] = file.read_text().split()
         except OSError:
-            raise UserError(
-                f"{place / f'trials_to_{part}.txt'} not found: it says which users belong to {part}"
-            ) from None
+            raise UserError(f"{file} not found: it says which users belong to {part}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{file} is no list of recordings: fetch it again") from None
     parts: dict[str, list[Recording]] = {
         part: [
             Recording(place / name, row, label)
@@ -182,7 +185,7 @@ def gesture_labels(recording: Path) -> tuple[tuple[int, int, int], ...]:
         table = tuple((int(row[0]) - 1, int(row[1]), int(row[2])) for row in rows if row)
     except OSError:
         raise UserError(f"{file} not found: it says where the gestures of {recording.name} begin and end") from None
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, csv.Error):
         raise UserError(f"{file} is no table of class, startTime_usec, endTime_usec: fetch it again") from None
     for label, _, _ in table:
         if not 0 <= label < len(GESTURES):
@@ -214,7 +217,7 @@ def find_cifar10_dvs(folder: Path) -> Recordings:
 
 
 def find_spike_trains(
-    name: str, bases: tuple[str, ...], prefix: str, official: dict[str, int], folder: Path
+    name: str, classes: int, bases: tuple[str, ...], prefix: str, official: dict[str, int], folder: Path
 ) -> Recordings:
     """`SHD/shd_train.h5` and `SHD/shd_test.h5`; SSC likewise, with `ssc_valid.h5`."""
     files = {part: f"{prefix}_{part[:5]}.h5" for part in official}
@@ -224,6 +227,11 @@ def find_spike_trains(
         raise not_found(name, folder, f"{bases[0]}/{files['train']}")
     there = {part: place / file for part, file in files.items() if (place / file).is_file()}
     trains = {file: event_files.SpikeTrains(file) for file in there.values()}
+    for file, found in trains.items():
+        if len(found) and not 0 <= found.labels.min() <= found.labels.max() < classes:
+            raise UserError(
+                f"{file} holds classes from {found.labels.min()} to {found.labels.max()}, expected 0 to {classes - 1}"
+            )
     parts = {
         part: [Recording(there[part], i, int(label)) for i, label in enumerate(trains[there[part]].labels)]
         if part in there
@@ -248,7 +256,7 @@ SOURCES: dict[str, EventSource] = {
         (1, 700),
         1,
         ENGLISH + GERMAN,
-        partial(find_spike_trains, "shd", ("SHD", "shd", "hdspikes", "."), "shd", {"train": 8156, "test": 2264}),
+        partial(find_spike_trains, "shd", 20, ("SHD", "shd", "hdspikes", "."), "shd", {"train": 8156, "test": 2264}),
     ),
     "ssc": EventSource(
         (1, 700),
@@ -257,6 +265,7 @@ SOURCES: dict[str, EventSource] = {
         partial(
             find_spike_trains,
             "ssc",
+            35,
             ("SSC", "ssc", "hdspikes", "."),
             "ssc",
             {"train": 75_466, "validation": 9_981, "test": 20_382},
@@ -269,6 +278,7 @@ SOURCES: dict[str, EventSource] = {
         partial(
             find_spike_trains,
             "spoken_digits_spikes",
+            10,
             ("spoken_digits_spikes",),
             "shd",
             {"train": 300, "test": 120},

@@ -121,6 +121,37 @@ def write_spike_trains(file: Path, trains: Sequence[tuple[np.ndarray, np.ndarray
     return file
 
 
+AEDAT4_STREAM = """<node name="{0}" path="/mainloop/Recorder/outInfo/{0}/">
+<attr key="compression" type="string">NONE</attr><attr key="typeIdentifier" type="string">EVTS</attr>
+<node name="info" path="/mainloop/Recorder/outInfo/{0}/info/">
+<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr></node></node>
+"""
+AEDAT4_EVENT = np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("on", "u1"), ("pad", "V3")])
+
+
+def write_aedat4(file: Path, events: Events, other: Events | None = None, per_packet: int = 100) -> Path:
+    """CIFAR10-DVS as tonic serves it, not compressed; `other` is a second stream, which comes first in the file.
+
+    The head and the packets are FlatBuffers of one table each, behind their sizes.
+    """
+    streams = ([] if other is None else [(7, other)]) + [(2, events)]
+    nodes = "".join(AEDAT4_STREAM.format(number) for number, _ in streams)
+    text = f'<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">{nodes}</node></dv>'.encode()
+    # Compression 0 (none), no table of the packets (-1), the description as a string.
+    head = struct.pack("<I4s6x5HiiIqI", 24, b"IOHE", 10, 20, 4, 12, 8, 10, 0, 12, -1, len(text)) + text
+    out = [b"#!AER-DAT4.0\r\n", struct.pack("<I", len(head) + 4), head, bytes(4)]
+    for number, recording in streams:
+        for start in range(0, len(recording.t), per_packet):
+            columns = [column[start : start + per_packet] for column in recording]
+            table = np.zeros(len(columns[0]), AEDAT4_EVENT)
+            for name, column in zip(("t", "x", "y", "on"), columns, strict=True):
+                table[name] = column
+            packet = struct.pack("<I4s3H2xiII", 16, b"EVTS", 6, 8, 4, 8, 4, len(table)) + table.tobytes()
+            out += [struct.pack("<iiI", number, len(packet) + 4, len(packet)), packet]
+    file.write_bytes(b"".join(out))
+    return file
+
+
 def read_spike_trains(file: Path) -> Events:
     """All samples of an HDF5 file, one after the other."""
     trains = event_files.SpikeTrains(file)
@@ -140,6 +171,7 @@ FORMATS: dict[str, tuple[Callable[[Path, Events], Path], Callable[[Path], Events
     "npz": (write_npz, event_files.read_npz, lambda e: e),
     "aedat2": (write_aedat2, event_files.read_aedat2, lambda e: e),
     "aedat3": (write_aedat3, event_files.read_aedat3, lambda e: e),
+    "aedat4": (write_aedat4, event_files.read_aedat4, lambda e: e),
     "h5": (_one_spike_train, read_spike_trains, lambda e: e._replace(y=e.y * 0, p=e.p * 0)),
 }
 
@@ -151,7 +183,7 @@ def read_damaged(name: str, folder: Path, report: Path) -> None:
     """
     resource.setrlimit(resource.RLIMIT_DATA, (2**31, 2**31))
     warnings.simplefilter("error")
-    read = event_files.read_aedat4 if name == "aedat4" else FORMATS[name][1]
+    read = FORMATS[name][1]
     with report.open("w") as lines:
         for file in sorted(folder.iterdir()):
             lines.write(f"{file.name} ")

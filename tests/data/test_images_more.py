@@ -21,7 +21,7 @@ from snnrepro.data.encoding import columns, latency, latency_v1, pixel_order, pi
 from snnrepro.data.event_augment import EventAugmentation
 from snnrepro.data.image_files import READERS, read_cifar_binary, read_cifar_pickle, read_yin_yang
 from snnrepro.data.image_folder import read_image
-from snnrepro.data.images import ImageDataModule
+from snnrepro.data.images import ImageDataModule, encoded_shape
 from snnrepro.errors import UserError
 
 DIGITS = {"source": "digits", "image_shape": [1, 8, 8], "num_classes": 10, "num_steps": 8, "pixel_max": 16.0}
@@ -80,6 +80,14 @@ def test_normalised_images_are_laid_out_over_time(options, encode, shape):
     assert out.dtype == torch.float32
     assert torch.equal(labels, y)
     torch.testing.assert_close(out, encode((x / 16 - 0.3) / 0.4))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"), [("columns", columns), ("rows", rows), ("pixels", pixels), ("permuted_pixels", pixels)]
+)
+def test_the_shape_that_a_network_is_built_for_is_the_one_it_gets(encoding, encode):
+    steps, shape = encoded_shape(encoding, (3, 5, 7))
+    assert encode(torch.zeros(1, 2, 3, 5, 7)).shape == (steps, 2, *shape)
 
 
 @pytest.mark.parametrize(("encoding", "encode"), [("latency", latency), ("latency_v1", latency_v1)])

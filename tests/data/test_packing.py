@@ -53,7 +53,7 @@ def recordings(draw):
     return samples, rows
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(recordings())
 def test_a_batch_is_what_was_appended_in_the_order_of_its_rows(case):
     samples, rows = case
