@@ -9,19 +9,20 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnrepro.data.frames import Array, Events
 from snnrepro.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 ATIS_OVERFLOW = 240  # y of an entry that is no event: the clock of 2**13 µs has gone round
 AEDAT3_PACKET = np.dtype(
@@ -200,8 +201,10 @@ def read_aedat4(file: Path) -> Events:
     """
     read_start(file)
     try:
-        table = _decoder().submit(decode_aedat4, str(file)).result()
-    except BrokenProcessPool:
+        decoder = _decoder()
+        decoder.send(str(file))
+        table = decoder.recv()
+    except (EOFError, OSError):
         _decoder.cache_clear()
         raise UserError(f"{file} is no AEDAT 4 file, or damaged: fetch it again") from None
     if isinstance(table, str):
@@ -210,13 +213,22 @@ def read_aedat4(file: Path) -> Events:
 
 
 @lru_cache(maxsize=1)
-def _decoder() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_silence)
+def _decoder() -> "Connection[Any, Any]":
+    """The near end of a process that answers names of files by their events; it ends with this one."""
+    context = get_context("spawn")
+    near, far = context.Pipe()
+    context.Process(target=_decode_all, args=(far,), daemon=True).start()
+    far.close()
+    return near
 
 
-def _silence() -> None:
-    """What the decoder prints as it fails is said in one line instead."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+def _decode_all(names: "Connection[Any, Any]") -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the decoder prints as it fails is said in one line instead
+    while True:
+        try:
+            names.send(decode_aedat4(names.recv()))
+        except EOFError:
+            return
 
 
 def decode_aedat4(file: str) -> Any:
