@@ -24,19 +24,31 @@ class Parameter(NamedTuple):
 def parameters(target: str) -> dict[str, Parameter]:
     """The parameters of `package.module.Name` that a config sets.
 
-    In snnrepro these are the keyword-only ones; what comes before them the program supplies. In torch.optim, all but
-    the first (the parameters to optimise). Raises UserError where there is no such class or function.
+    In snnrepro these are the keyword-only ones; what comes before them the program supplies; `**name` hands on those of
+    the base class. In torch.optim, all but the first (the parameters to optimise).
+    Raises UserError where there is no such class or function.
     """
     module, _, name = target.rpartition(".")
-    for node in _module(module, target).body:
+    tree = _module(module, target)
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return _of(node.args, ours=module.startswith("snnrepro."), skip=1)
         if isinstance(node, ast.ClassDef) and node.name == name:
             for inner in node.body:
                 if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
-                    return _of(inner.args, ours=module.startswith("snnrepro."), skip=2)
-            return {}
+                    own = _of(inner.args, ours=module.startswith("snnrepro."), skip=2)
+                    return own if inner.args.kwarg is None else _inherited(tree, node) | own
+            return _inherited(tree, node)
     raise UserError(f"_target_ {target}: {module} defines no {name}")
+
+
+def _inherited(tree: ast.Module, node: ast.ClassDef) -> dict[str, Parameter]:
+    """What the first base class takes, where its module imports it from snnrepro by name."""
+    base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else None
+    for line in (line for line in tree.body if isinstance(line, ast.ImportFrom)):
+        if (line.module or "").startswith("snnrepro.") and base in [alias.name for alias in line.names]:
+            return parameters(f"{line.module}.{base}")
+    return {}
 
 
 def _module(module: str, target: str) -> ast.Module:

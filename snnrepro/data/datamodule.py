@@ -21,6 +21,7 @@ from snnrepro.data.event_augment import EventAugmentation
 from snnrepro.data.samples import Batch, Chosen, EpochBatches, Samples
 from snnrepro.data.splits import Indices, balanced_subset, stratified_split
 from snnrepro.errors import UserError, require_positive
+from snnrepro.types import Fraction, NonNegativeInt, PositiveInt
 
 
 def usable_cores() -> int:
@@ -33,7 +34,9 @@ class DataModule(L.LightningDataModule):
 
     protocol `validated`: validation is carved from train by `split_seed`; `paper`: the whole train set, and the test
     set after every epoch. Once `setup` has run, `splits` holds the sample counts and `facts` what else the record says
-    of the data.
+    of the data. train_samples: a seeded, balanced subset of the training samples (default: all). drop_last: the last
+    batch of an epoch, where it is not full. num_workers: loader processes (default: as many as pay). epochs: what
+    trainer.max_epochs is where nobody sets it.
     Raises UserError for data that is missing or damaged and for sizes that do not fit it.
     """
 
@@ -52,13 +55,13 @@ class DataModule(L.LightningDataModule):
         seed: int,
         augmentation: Augmentation | EventAugmentation,
         *,
-        batch_size: int,
-        train_samples: int | None,
-        validation_fraction: float,
-        split_seed: int,
-        drop_last: bool,
-        num_workers: int | None,
-        epochs: int,
+        batch_size: PositiveInt = 128,
+        train_samples: PositiveInt | None = None,
+        validation_fraction: Fraction = 0.1,
+        split_seed: NonNegativeInt = 0,
+        drop_last: bool = False,
+        num_workers: NonNegativeInt | None = None,
+        epochs: PositiveInt = 30,
     ) -> None:
         super().__init__()
         require_positive(batch_size=batch_size, epochs=epochs)

@@ -19,7 +19,7 @@ from snnrepro.data.frames import CHANNEL_OF, Binning, Events, Grid, frames_of, i
 from snnrepro.data.recorded import Found, RecordedDataModule, Recording
 from snnrepro.data.samples import Batch
 from snnrepro.errors import UserError, require_positive
-from snnrepro.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from snnrepro.types import PositiveFloat, PositiveInt
 
 
 class EventDataModule(RecordedDataModule):
@@ -30,7 +30,8 @@ class EventDataModule(RecordedDataModule):
     `both` in two channels, `merged` into one, or only one of them; a cochlea has none. clip: counts above 1 become 1.
     resize: height and width after bilinear interpolation on the device, as some papers do instead (counts are then no
     longer whole); resize_corners: with aligned corners. test_part: the tenth of every class that is the test set,
-    where a data set has no split of its own.
+    where a data set has no split of its own. loading: see
+    snnrepro.data.datamodule.DataModule.
     """
 
     frame_dtype = "counts"
@@ -57,28 +58,9 @@ class EventDataModule(RecordedDataModule):
         resize_corners: bool = False,
         test_part: Literal["first_tenth", "last_tenth"] = "first_tenth",
         allow_partial: bool = False,
-        batch_size: PositiveInt = 128,
-        train_samples: PositiveInt | None = None,
-        validation_fraction: Fraction = 0.1,
-        split_seed: NonNegativeInt = 0,
-        drop_last: bool = False,
-        num_workers: NonNegativeInt | None = None,
-        epochs: PositiveInt = 30,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            data_dir,
-            cache_dir,
-            protocol,
-            seed,
-            augmentation,
-            batch_size=batch_size,
-            train_samples=train_samples,
-            validation_fraction=validation_fraction,
-            split_seed=split_seed,
-            drop_last=drop_last,
-            num_workers=num_workers,
-            epochs=epochs,
-        )
+        super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
         require_positive(num_steps=num_steps)
         for needs, key, value in (("duration", "bin_ms", bin_ms), ("count", "bin_events", bin_events)):
             if split_by == needs and value is None:

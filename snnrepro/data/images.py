@@ -6,7 +6,7 @@ Shapes: in memory `[N, C, H, W]` uint8; batches `[1, B, C, H, W]` uint8; on the 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from snnrepro.data.event_augment import EventAugmentation
 from snnrepro.data.image_files import READERS
 from snnrepro.data.samples import ArraySamples, Batch, Samples
 from snnrepro.errors import UserError, require_positive
-from snnrepro.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from snnrepro.types import NonNegativeInt, PositiveFloat, PositiveInt
 
 CLASS_NAMES = {
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -53,8 +53,8 @@ class ImageDataModule(DataModule):
     image_shape: C, H, W. encoding: the image at each of num_steps steps (`repeat`); one column, row or pixel a step;
     Bernoulli spikes at a rate (`rate`); one spike, the earlier the brighter (`latency`; `latency_v1`). pixel_max: the
     value that stands for 1. mean, std: of each channel, after division by pixel_max; rate and latency take intensities
-    from 0 to 1 without them. permutation_seed: of permuted_pixels. train_samples: a seeded, balanced subset (default:
-    all). epochs: what trainer.max_epochs is where nobody sets it.
+    from 0 to 1 without them. permutation_seed: of permuted_pixels. allow_partial: of imagenet. loading: see
+    snnrepro.data.datamodule.DataModule.
     """
 
     def __init__(
@@ -77,28 +77,9 @@ class ImageDataModule(DataModule):
         std: Sequence[float] = (1.0,),
         permutation_seed: NonNegativeInt = 0,
         allow_partial: bool = False,
-        batch_size: PositiveInt = 128,
-        train_samples: PositiveInt | None = None,
-        validation_fraction: Fraction = 0.1,
-        split_seed: NonNegativeInt = 0,
-        drop_last: bool = False,
-        num_workers: NonNegativeInt | None = None,
-        epochs: PositiveInt = 30,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            data_dir,
-            cache_dir,
-            protocol,
-            seed,
-            augmentation,
-            batch_size=batch_size,
-            train_samples=train_samples,
-            validation_fraction=validation_fraction,
-            split_seed=split_seed,
-            drop_last=drop_last,
-            num_workers=num_workers,
-            epochs=epochs,
-        )
+        super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
         require_positive(num_steps=num_steps, pixel_max=pixel_max)
         if len(image_shape) != 3:
             raise UserError(f"dataset.image_shape is channels, height, width, got {list(image_shape)}")

@@ -91,7 +91,8 @@ def find_speech_commands(version: str, folder: Path) -> Found:
 class SpeechDataModule(RecordedDataModule):
     """Spoken words: Google Speech Commands (gsc) or the Free Spoken Digit Dataset (spoken_digits).
 
-    version: of gsc. All from duration_ms to coding_seed: see snnrepro.data.spectrogram.Ear.
+    version: of gsc. All from duration_ms to coding_seed: see snnrepro.data.spectrogram.Ear. loading: see
+    snnrepro.data.datamodule.DataModule.
     """
 
     def __init__(
@@ -115,28 +116,9 @@ class SpeechDataModule(RecordedDataModule):
         level_rate: Fraction = 0.5,
         coding_seed: NonNegativeInt = 0,
         allow_partial: bool = False,
-        batch_size: PositiveInt = 128,
-        train_samples: PositiveInt | None = None,
-        validation_fraction: Fraction = 0.1,
-        split_seed: NonNegativeInt = 0,
-        drop_last: bool = False,
-        num_workers: NonNegativeInt | None = None,
-        epochs: PositiveInt = 30,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            data_dir,
-            cache_dir,
-            protocol,
-            seed,
-            augmentation,
-            batch_size=batch_size,
-            train_samples=train_samples,
-            validation_fraction=validation_fraction,
-            split_seed=split_seed,
-            drop_last=drop_last,
-            num_workers=num_workers,
-            epochs=epochs,
-        )
+        super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
         require_positive(num_steps=num_steps)
         self.source = source
         self.version = version
