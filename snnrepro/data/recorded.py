@@ -58,7 +58,7 @@ class RecordedDataModule(DataModule):
         if augmentation.describe() != "none":
             raise UserError(
                 f"this augmentation ({augmentation.describe()}) is for images; recordings take psn_dvs, psu_dvs, "
-                "mpe_dvs, mpe_dvs_gesture or none"
+                "psu_dvs_gesture, mpe_dvs, mpe_dvs_gesture or none"
             )
         return EventAugmentation()
 

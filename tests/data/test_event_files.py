@@ -3,10 +3,13 @@
 Shapes: columns t (µs), x, y, p of a recording, each `[E]`.
 """
 
+import contextlib
 import multiprocessing
 import os
 import pickle
+import signal
 import struct
+import threading
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -100,6 +103,28 @@ def test_aedat4_gives_the_first_stream_of_events(tmp_path):
     file = write_aedat4(tmp_path / "a.aedat4", events, other)
     assert same(event_files.read_aedat4(file), events)
     assert same(events_in(tonic.io.read_aedat4(str(file)), ("t", "x", "y", "on")), events)
+
+
+def test_what_was_interrupted_does_not_answer_for_the_next_file(tmp_path):
+    long, short = some_events(200_000, 128), some_events(9, 128, 1)
+    files = write_aedat4(tmp_path / "a.aedat4", long, per_packet=1000), write_aedat4(tmp_path / "b.aedat4", short)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        for milliseconds in range(1, 12):
+            press = threading.Timer(milliseconds / 1000, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+            with contextlib.suppress(KeyboardInterrupt):
+                press.start()
+                event_files.read_aedat4(files[0])
+            with contextlib.suppress(KeyboardInterrupt):
+                press.join()
+            press.join()
+            assert same(event_files.read_aedat4(files[1]), short)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_aedat_files_are_read_as_tonic_and_spikingjelly_do(tmp_path):
@@ -227,6 +252,15 @@ def test_a_file_of_another_format_is_refused(tmp_path, name):
         if other != name:
             (tmp_path / "a").write_bytes(data)
             complaint(READERS[name], tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("aedat2", "1.0"), ("aedat2", "3.1"), ("aedat3", "2.0"), ("aedat4", "3.1")]
+)
+def test_another_version_of_aedat_is_refused(tmp_path, name, version):
+    file = FORMATS[name][0](tmp_path / "a", some_events(9, 34))
+    file.write_bytes(b"#!AER-DAT" + version.encode() + file.read_bytes()[12:])
+    complaint(READERS[name], file)
 
 
 def test_a_file_that_is_no_digit_has_events_outside_the_sensor(tmp_path):

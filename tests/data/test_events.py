@@ -75,6 +75,25 @@ def nmnist_frames(files: list[Path], binning: Binning, grid: Grid) -> Tensor:
     return torch.from_numpy(np.stack(frames, 1).astype(np.int64))
 
 
+def some_digits(real: Path, folder: Path) -> Path:
+    """Three recordings of every digit to train on and two to test on, copied with their times."""
+    for part, taken in (("Train", 3), ("Test", 2)):
+        for digit in range(10):
+            place = folder / "NMNIST" / part / str(digit)
+            place.mkdir(parents=True)
+            for file in sorted((real / "NMNIST" / part / str(digit)).iterdir())[:taken]:
+                shutil.copy2(file, place)
+    return folder
+
+
+FEW = NMNIST | {"batch_size": 8, "validation_fraction": 0.34}
+
+
+@pytest.fixture(scope="module")
+def few_digits(real_data, tmp_path_factory) -> Path:
+    return some_digits(real_data("nmnist"), tmp_path_factory.mktemp("few"))
+
+
 # --- N-MNIST
 
 
@@ -199,9 +218,8 @@ def test_protocol_paper_trains_on_all_and_looks_at_the_test_set(real_data, cache
     ],
     ids=str,
 )
-def test_every_setting_reaches_the_frames(real_data, cache, options):
-    folder = real_data("nmnist")
-    made = module(folder, cache, **NMNIST | options)
+def test_every_setting_reaches_the_frames(few_digits, cache, options):
+    made = module(few_digits, cache, **FEW | options)
     bin_us = options.get("bin_ms") and int(options["bin_ms"] * 1000)
     binning = Binning(
         made.num_steps,
@@ -214,25 +232,23 @@ def test_every_setting_reaches_the_frames(real_data, cache, options):
     polarity = CHANNEL_OF[options.get("polarity", "both")]
     grid = Grid((34, 34), tuple(options.get("size", (34, 34))), polarity)
     x, _ = whole(made.test_dataloader())
-    wanted = nmnist_frames(digit_files(folder / "NMNIST" / "Test")[0], binning, grid)
+    wanted = nmnist_frames(digit_files(few_digits / "NMNIST" / "Test")[0], binning, grid)
     assert torch.equal(x.long(), wanted)
     assert x.shape[2:] == made.input_shape
     assert x.dtype == (torch.uint8 if wanted.max() < 256 else torch.int16)
 
 
-def test_merged_is_the_sum_of_both_polarities(real_data, cache):
-    folder = real_data("nmnist")
+def test_merged_is_the_sum_of_both_polarities(few_digits, cache):
     both, merged, on, off = (
-        whole(module(folder, cache, **NMNIST | {"polarity": polarity}).test_dataloader())[0].int()
+        whole(module(few_digits, cache, **FEW | {"polarity": polarity}).test_dataloader())[0].int()
         for polarity in ("both", "merged", "on", "off")
     )
     assert torch.equal(merged, both.sum(2, keepdim=True))
     assert torch.equal(torch.cat([off, on], 2), both)
 
 
-def test_clip_leaves_ones_where_there_was_a_count(real_data, cache):
-    folder = real_data("nmnist")
-    plain, clipped = (module(folder, cache, **NMNIST | {"clip": clip}) for clip in (False, True))
+def test_clip_leaves_ones_where_there_was_a_count(few_digits, cache):
+    plain, clipped = (module(few_digits, cache, **FEW | {"clip": clip}) for clip in (False, True))
     x, small = whole(plain.test_dataloader())[0], whole(clipped.test_dataloader())[0]
     assert x.max() > 1
     assert torch.equal(small, x.clamp(max=1))
@@ -274,20 +290,6 @@ def count_readings(monkeypatch) -> list[Path]:
 
     monkeypatch.setattr(event_files, "read_atis_bin", counted)
     return readings
-
-
-def some_digits(real: Path, folder: Path) -> Path:
-    """Three recordings of every digit to train on and two to test on, copied with their times."""
-    for part, taken in (("Train", 3), ("Test", 2)):
-        for digit in range(10):
-            place = folder / "NMNIST" / part / str(digit)
-            place.mkdir(parents=True)
-            for file in sorted((real / "NMNIST" / part / str(digit)).iterdir())[:taken]:
-                shutil.copy2(file, place)
-    return folder
-
-
-FEW = NMNIST | {"batch_size": 8, "validation_fraction": 0.34}
 
 
 def test_a_second_run_reads_no_recording(real_data, tmp_path, monkeypatch):
