@@ -82,6 +82,23 @@ level, drawn by `coding_seed` and the file's name; `code=analog`: the levels the
 `dataset.encoding`: `repeat` (the image at every step), `columns`, `rows`, `pixels` and `permuted_pixels` (one a step),
 `rate` (Bernoulli spikes), `latency` and `latency_v1` (one spike, the brighter the earlier: the second and the first
 version of Block).
+
+## How they look
+
+Made by `scripts/preview.py`. DVS-Gesture (Amir et al. 2017, CC BY 4.0), first over time, then as a sheet:
+
+![five gestures over time](pictures/dvs_gesture.gif)
+![five gestures as frames](pictures/dvs_gesture.png)
+
+N-MNIST (Orchard et al. 2015, CC BY-SA 4.0):
+
+![digits as frames](pictures/nmnist.png)
+
+Spoken digits (Free Spoken Digit Dataset, CC BY-SA 4.0), waveforms beside their delta spikes, then through a
+model of the cochlea:
+
+![waveforms and spikes](pictures/spoken_digits.png)
+![spikes of a cochlea](pictures/spoken_digits_spikes.png)
 """
 
 

@@ -169,6 +169,12 @@ def test_spike_times_are_the_nearest_microsecond_of_what_the_file_holds(tmp_path
         )
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, np.uint64])
+def test_classes_may_be_whole_numbers_of_any_size(tmp_path, dtype):
+    file = edited(tmp_path / "a.h5", "labels", np.array([2, 0, 1], dtype))
+    assert event_files.SpikeTrains(file).labels.tolist() == [2, 0, 1]
+
+
 def test_real_digits_are_tonics(real_data, format_file):
     files = sorted((real_data("nmnist") / "NMNIST").glob("T*/*/*.bin"))[::20]
     assert len(files) == 55
@@ -432,6 +438,45 @@ def test_no_memory_is_taken_for_what_a_header_only_claims(tmp_path, n):
                 np.lib.format.write_array_header_1_0(member, head | {"shape": (n,)})
                 member.write(bytes(64))
     complaint(event_files.read_npz, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape"),
+    [
+        ("<i8", (-1, 4)),
+        ("<i8", (0, 2**70)),
+        ("<i8", (3, -4)),
+        ("|V0", (3, 4)),
+        ("<U0", (3, 4)),
+        (("<i8", (2,)), (3, 4)),
+        ("|O", (3, 4)),
+        ("nonsense", (3, 4)),
+    ],
+)
+def test_a_header_of_no_array_is_refused(tmp_path, descr, shape):
+    file = tmp_path / "a"
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+        stream.write(bytes(300))
+    complaint(event_files.read_gesture_npy, file)
+    with zipfile.ZipFile(tmp_path / "b", "w") as archive:
+        for name in "txyp":
+            archive.write(file, f"{name}.npy")
+    complaint(event_files.read_npz, tmp_path / "b")
+
+
+def test_arrays_by_columns_and_of_no_events_are_read(tmp_path):
+    events = some_events(20, 34)
+    events = events._replace(t=events.t // 1000 * 1000)
+    table = np.stack([events.x, events.y, events.p, events.t // 1000], 1)
+    for order in ("C", "F"):
+        np.save(tmp_path / "a.npy", np.array(table, order=order))
+        assert same(event_files.read_gesture_npy(tmp_path / "a.npy"), events)
+    np.savez_compressed(tmp_path / "a.npz", **events._asdict())
+    assert same(event_files.read_npz(tmp_path / "a.npz"), events)
+    none = some_events(0, 34)
+    for name in ("npy", "npz"):
+        assert same(READERS[name](FORMATS[name][0](tmp_path / "b", none)), none)
 
 
 def edited(file: Path, name: str, value: object) -> Path:
