@@ -81,7 +81,7 @@ class EventDataModule(RecordedDataModule):
         self.frame_shape = (num_steps, *((self.grid.size[1],) if self.flat else (self.grid.channels, *self.grid.size)))
         self.resize = None if resize is None else tuple(resize)
         self.resize_corners = resize_corners
-        if self.resize and (self.flat or len(self.resize) != 2):
+        if self.resize is not None and (self.flat or len(self.resize) != 2):
             raise UserError(f"dataset.resize={list(self.resize)} must be height and width, of a camera's frames")
         self.input_shape = (self.grid.channels, *self.resize) if self.resize else self.frame_shape[1:]
 

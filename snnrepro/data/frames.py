@@ -7,9 +7,9 @@ Shapes: a recording has E events, arrays `[E]`: t in µs, never falling; x, y in
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from snnrepro.data.compiled import compiled
 from snnrepro.errors import UserError
 
 Array = NDArray[np.generic]
@@ -129,7 +129,7 @@ def _check_inside(events: Events, grid: Grid) -> None:
     )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _accumulate(x: Array, y: Array, p: Array, bounds: Array, column: Array, begins: Array, out: Array) -> None:
     """Count the events of every bin; all lie inside the sensor. Unsigned indices spare the look at negative ones."""
     height = np.uint64(len(begins) // 2)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from snnrepro.data.compiled import compiled
 
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]
@@ -133,7 +134,7 @@ def batch_of(arrays: Arrays, shape: tuple[int, ...], dtype: str, rows: NDArray[n
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add(offsets: Array, positions: Array, counts: Array, rows: Array, out: Array) -> None:
     features = np.uint32(out.shape[2])
     for b in range(len(rows)):
@@ -142,7 +143,7 @@ def _add(offsets: Array, positions: Array, counts: Array, rows: Array, out: Arra
             out[step, b, np.uint32(positions[k]) - step * features] += counts[k]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mark(offsets: Array, positions: Array, rows: Array, out: Array) -> None:
     features = np.uint32(out.shape[2])
     for b in range(len(rows)):

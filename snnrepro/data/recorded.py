@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from snnrepro.data.augment import Augmentation
@@ -125,7 +126,13 @@ class RecordedDataModule(DataModule):
                         raise UserError(named(recording, error)) from None
             return dict(counted)
 
-        return open_or_build(*self.place(found), fill, say)
+        # One thread: a recording is too small for several, which wait for each other where cores are shared.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return open_or_build(*self.place(found), fill, say)
+        finally:
+            torch.set_num_threads(threads)
 
 
 def named(recording: Recording, error: UserError) -> str:
@@ -133,7 +140,7 @@ def named(recording: Recording, error: UserError) -> str:
     message = str(error)
     if str(recording.file) in message:
         return message
-    return f"{recording.file}{f', item {recording.item}' if recording.item else ''}: {message}"
+    return f"{recording.file}{f', sample {recording.item}' if recording.file.suffix == '.h5' else ''}: {message}"
 
 
 def say(line: str) -> None:

@@ -3,6 +3,7 @@
 Shapes: a waveform `[L]`; levels and spikes `[T, F]`, F mel bands (delta: 2F).
 """
 
+import warnings
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from snnrepro.data.encoding import delta
+from snnrepro.errors import UserError
 
 
 class Ear(NamedTuple):
@@ -47,7 +49,7 @@ def levels(waveform: Tensor, sample_rate: int, ear: Ear) -> Tensor:
     heard = torch.zeros(length)
     heard[: min(length, len(waveform))] = waveform[:length]
     hop = length // ear.num_steps
-    power = _mel(sample_rate, round(sample_rate * ear.window_ms / 1000), hop, ear.num_mels, ear.low_hz)(heard)
+    power = mel_spectrogram(sample_rate, ear, hop)(heard)
     power = power.T[: ear.num_steps]
     loudest = power.max()
     if loudest <= 0:
@@ -77,15 +79,25 @@ def fft_length(window: int) -> int:
 
 
 @lru_cache
-def _mel(sample_rate: int, window: int, hop: int, num_mels: int, low_hz: float) -> Any:
+def mel_spectrogram(sample_rate: int, ear: Ear, hop: int) -> Any:
+    """torchaudio's, for waveforms `[L]`. Raises UserError where a band holds no frequency of the window."""
     from torchaudio.transforms import MelSpectrogram
 
-    return MelSpectrogram(
-        sample_rate,
-        n_fft=fft_length(window),
-        win_length=window,
-        hop_length=hop,
-        f_min=low_hz,
-        n_mels=num_mels,
-        norm="slaney",
-    )
+    window = round(sample_rate * ear.window_ms / 1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty bands, which are refused here
+        mel = MelSpectrogram(
+            sample_rate,
+            n_fft=fft_length(window),
+            win_length=window,
+            hop_length=hop,
+            f_min=ear.low_hz,
+            n_mels=ear.num_mels,
+            norm="slaney",
+        )
+    if not bool((mel.mel_scale.fb.sum(0) > 0).all()):
+        raise UserError(
+            f"dataset.num_mels={ear.num_mels}: windows of {ear.window_ms:g} ms at {sample_rate} Hz do not tell so many "
+            "bands apart; lower it, or raise dataset.window_ms"
+        )
+    return mel

@@ -20,7 +20,7 @@ from snnrepro.data.event_sources import DIGITS, by_number
 from snnrepro.data.image_files import not_found
 from snnrepro.data.recorded import Found, RecordedDataModule, Recording
 from snnrepro.data.samples import Batch
-from snnrepro.data.spectrogram import Ear, coded, fft_length, levels
+from snnrepro.data.spectrogram import Ear, coded, fft_length, levels, mel_spectrogram
 from snnrepro.errors import UserError, first_line, require_positive
 from snnrepro.types import AtLeastOne, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -132,14 +132,14 @@ class SpeechDataModule(RecordedDataModule):
         self.num_classes, self.class_names = len(known.classes), known.classes
         self.ear = Ear(
             num_steps,
-            duration_ms,
+            float(duration_ms),
             num_mels,
-            window_ms,
-            low_hz,
-            dynamic_range_db,
+            float(window_ms),
+            float(low_hz),
+            float(dynamic_range_db),
             code,
-            delta_threshold,
-            level_rate,
+            float(delta_threshold),
+            float(level_rate),
             coding_seed,
         )
         length, window = (round(known.sample_rate * ms / 1000) for ms in (duration_ms, window_ms))
@@ -148,6 +148,7 @@ class SpeechDataModule(RecordedDataModule):
                 f"dataset: {num_steps} steps over {duration_ms:g} ms, a window of {window_ms:g} ms and bands from "
                 f"{low_hz:g} Hz cannot all be had at {known.sample_rate} Hz"
             )
+        mel_spectrogram(known.sample_rate, self.ear, length // num_steps)
         self.frame_shape = (num_steps, self.ear.bands)
         self.frame_dtype = "float16" if code == "analog" else "counts"
         self.input_shape = (self.ear.bands,)
