@@ -126,13 +126,15 @@ def _array(file: Path, stream: IO[bytes], size: int) -> Array:
         shape, by_columns, kind = read_header[version](stream)
         expected = math.prod(shape) * kind.itemsize
         data = stream.read(expected) if expected <= size else b""
+        if kind.hasobject or len(data) != expected:
+            raise UserError(f"{file} holds no array of numbers, or ends early: fetch it again")
+        found: Array = np.frombuffer(data, kind).reshape(shape, order="F" if by_columns else "C")
+    except UserError:
+        raise
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
         raise UserError(f"{file} ends early: fetch it again") from None
     except Exception as error:  # the header is a Python expression, which fails in many ways
         raise UserError(f"{file} cannot be read as NumPy data ({first_line(error)}): fetch it again") from None
-    if kind.hasobject or len(data) != expected:
-        raise UserError(f"{file} holds no array of numbers, or ends early: fetch it again")
-    found: Array = np.frombuffer(data, kind).reshape(shape, order="F" if by_columns else "C")
     return found
 
 
@@ -204,9 +206,11 @@ def read_aedat4(file: Path) -> Events:
         decoder = _decoder()
         decoder.send(str(file))
         table = decoder.recv()
-    except (EOFError, OSError):
-        _decoder.cache_clear()
-        raise UserError(f"{file} is no AEDAT 4 file, or damaged: fetch it again") from None
+    except BaseException as error:
+        _decoder.cache_clear()  # its answer, if one comes, is not that to the next question
+        if isinstance(error, EOFError | OSError):
+            raise UserError(f"{file} is no AEDAT 4 file, or damaged: fetch it again") from None
+        raise
     if isinstance(table, str):
         raise UserError(f"{file} {table}: fetch it again")
     return events_of(file, table["t"], table["x"], table["y"], table["on"])
