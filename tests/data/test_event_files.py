@@ -32,6 +32,7 @@ from event_writers import (
     write_aedat4,
     write_atis_bin,
     write_gesture_npy,
+    write_npz,
     write_spike_trains,
 )
 from spikingjelly.datasets import cifar10_dvs
@@ -420,6 +421,16 @@ def test_a_zip_file_of_something_else_is_refused(tmp_path):
         complaint(event_files.read_npz, tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)])  # encrypted; compressed in an unknown way
+def test_a_zip_file_that_cannot_be_unpacked_is_refused(tmp_path, offset, value):
+    file = write_npz(tmp_path / "a.npz", some_events(9, 34))
+    data = bytearray(file.read_bytes())
+    data[data.index(b"PK\x01\x02") + offset] = value
+    data[offset - 2] = value  # the entry's own head
+    file.write_bytes(data)
+    complaint(event_files.read_npz, file)
+
+
 @pytest.mark.parametrize("n", [2**20, 2**28, 2**40, 2**61])
 def test_no_memory_is_taken_for_what_a_header_only_claims(tmp_path, n):
     file, head = tmp_path / "a", {"descr": "<i8", "fortran_order": False}
@@ -465,13 +476,16 @@ def test_a_header_of_no_array_is_refused(tmp_path, descr, shape):
     complaint(event_files.read_npz, tmp_path / "b")
 
 
-def test_arrays_by_columns_and_of_no_events_are_read(tmp_path):
+def test_arrays_by_columns_compressed_or_of_no_events_are_read(tmp_path):
     events = some_events(20, 34)
     events = events._replace(t=events.t // 1000 * 1000)
     table = np.stack([events.x, events.y, events.p, events.t // 1000], 1)
     for order in ("C", "F"):
         np.save(tmp_path / "a.npy", np.array(table, order=order))
         assert same(event_files.read_gesture_npy(tmp_path / "a.npy"), events)
+    with (tmp_path / "a.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, table, version=(2, 0))
+    assert same(event_files.read_gesture_npy(tmp_path / "a.npy"), events)
     np.savez_compressed(tmp_path / "a.npz", **events._asdict())
     assert same(event_files.read_npz(tmp_path / "a.npz"), events)
     none = some_events(0, 34)
