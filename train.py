@@ -12,18 +12,19 @@ from snnrepro.cli import launch
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
-def train(config: DictConfig) -> None:
+def train(_: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
+    from snnrepro.config.compose import compose_job
     from snnrepro.ledger.record import Run
 
-    hydra_config = HydraConfig.get()
-    with Run(config, dict(hydra_config.runtime.choices), list(hydra_config.overrides.task)) as run:
+    job = compose_job(list(HydraConfig.get().overrides.task))  # with what an experiment adds for a neuron or a scale
+    with Run(job.config, job.choices, job.overrides) as run:
         if not run.ready:
             return
         from snnrepro.training.session import Session  # torch and Lightning: seconds
 
-        with Session(config, run.folder, run.identity) as session:
+        with Session(job.config, run.folder, run.identity) as session:
             run.update(session.facts)
             session.fit(run.checkpoint)
             run.complete(session.test())

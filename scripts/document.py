@@ -1,4 +1,4 @@
-"""Write docs/neurons.md and docs/data.md from classes, configs and measurements, nothing typed twice.
+"""Write docs/neurons.md, docs/data.md, docs/experiments.md and its table, from code and configs, nothing typed twice.
 
 python scripts/document.py          write the pages
 python scripts/document.py --check  only say whether they are up to date (exit 1 if not)
@@ -16,7 +16,10 @@ PAGE = ROOT / "docs" / "neurons.md"
 
 # In the order of the papers, baselines first.
 GROUPS = {
-    "Step by step: the baselines": ["if", "lif", "plif", "klif", "glif", "alif", "se_adlif", "lif_single_spike"],
+    "Step by step: the baselines": [
+        *["if", "lif", "plif", "klif", "glif", "alif", "se_adlif"],
+        *["lif_multi_spike", "lif_single_spike"],
+    ],
     "Without reset": ["lif_no_reset", "spsn"],
     "PSN": ["psn", "masked_psn", "sliding_psn"],
     "PSU": ["psu", "ipsu", "ipsu_estimated", "rpsu"],
@@ -144,11 +147,19 @@ def page() -> str:
 
 def main() -> None:
     import document_data
+    import document_experiments
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is not up to date")
     arguments = parser.parse_args()
-    for file, text in ((PAGE, page()), (document_data.PAGE, document_data.page())):
+    found = document_experiments.rows()
+    pages = {
+        PAGE: page(),
+        document_data.PAGE: document_data.page(),
+        document_experiments.PAGE: document_experiments.page(found),
+        document_experiments.TABLE: document_experiments.table(found),
+    }
+    for file, text in pages.items():
         if arguments.check:
             if not file.is_file() or file.read_text() != text:
                 sys.exit(f"error: {file.relative_to(ROOT)} is not up to date: run python scripts/document.py")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from snnrepro.config.check import check
-from snnrepro.config.compose import Job, compose_jobs
+from snnrepro.config.compose import Job, compose_jobs, with_sections, with_sweep
 from snnrepro.errors import UserError
 
 
@@ -21,6 +21,7 @@ def launch(task: Callable[[], object]) -> int:
     # argparse takes overrides on one side of an option only; `a=1 -m b=2` is as clear as `-m a=1 b=2`.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
+        sys.argv[1:] = with_sections(with_sweep(sys.argv[1:]))
         jobs = compose_jobs(sys.argv[1:])
         for job in jobs:
             check(job.config)

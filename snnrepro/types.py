@@ -16,4 +16,4 @@ Fraction = Annotated[float, "from 0 to 1"]
 
 SurrogateName = Literal["atan", "sigmoid", "triangle", "rectangle", "fast_sigmoid", "exponential"]
 Reset = Literal["soft", "hard", "none"]
-Precision = Literal["16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true"]
+Precision = Literal["amp", "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true"]

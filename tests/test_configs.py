@@ -15,16 +15,20 @@ from snnrepro.data.samples import ArraySamples, Samples
 from snnrepro.training.session import Session
 
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
-EVERY = [(group, name) for group in GROUPS for name in options(group)]
+EVERY = [(group, name) for group in GROUPS if group != "sweep" for name in options(group)]
 # Few channels and a small batch: the shapes that matter, T and the image, stay as they are.
 SMALL = {"psn_cifar10": ["architecture.channels=16"], "psn_seq_cifar": ["architecture.channels=16"]}
-SMALL |= {"dense": ["architecture.hidden=[16]"]}
-SMALL |= {name: ["architecture.layers=[4,M,4,A,4,A]"] for name in ("vgg_dvs", "vgg_imagenet", "dvs_gesture")}
+SMALL |= {name: ["architecture.hidden=[16]"] for name in options("architecture") if "dense" in name or "shd" in name}
+SMALL |= {
+    name: ["architecture.layers=[4,M,4,A,4,A]"] for name in ("vgg_dvs", "psu_vgg_dvs", "dvs_gesture", "psu_cifar")
+}
+SMALL |= {name: ["architecture.channels=[4,4,4,4]", "architecture.stem=4"] for name in ("sew_resnet18", "sew_resnet34")}
+SMALL |= {name: ["architecture.channels=[4,4,4]"] for name in ("resnet19", "resnet19_kaiming")}
 
 
 def companions(group: str, name: str) -> list[str]:
     """What a config needs beside it to fit: a convolutional net and an augmentation want their kind of data."""
-    if group == "architecture" and name != "dense":
+    if group == "architecture" and name in ("psn_cifar10", "psn_seq_cifar"):
         return ["dataset=seq_cifar10" if "seq" in name else "dataset=cifar10"]
     if group == "augmentation" and name != "none":
         return ["dataset=nmnist"] if "dvs" in name else ["dataset=fashion_mnist"]

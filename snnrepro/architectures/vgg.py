@@ -9,6 +9,7 @@ from typing import Literal
 from torch import nn
 
 from snnrepro.architectures.layers import NeuronFactory, SpikingSequential, describe
+from snnrepro.architectures.readout import Voting
 from snnrepro.errors import UserError, require_positive
 from snnrepro.types import Fraction, PositiveInt
 
@@ -25,7 +26,8 @@ class VGG(SpikingSequential):
     each value and time-step. voting: how many outputs in a row each class has; their mean is its output.
 
     Raises UserError where the input is not `C x H x W`, a side is halved to nothing, or a list holds something else.
-    Sources: the CIFAR10-DVS network of PSN (arXiv 2304.12760), the DVS-Gesture network of MPE-PSN (arXiv 2409.04978).
+    Sources: the CIFAR10-DVS network of PSN (arXiv 2304.12760), the DVS-Gesture network of MPE-PSN (arXiv 2409.04978),
+    the CIFAR and CIFAR10-DVS networks of PSU (arXiv 2402.00449).
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class VGG(SpikingSequential):
             parts.append(("dropout", nn.Dropout(dropout)))
         parts.append(("readout", nn.Linear(features, num_classes * voting)))
         if voting > 1:
-            parts.append(("voting", nn.AvgPool1d(voting)))
+            parts.append(("voting", Voting(voting)))
         super().__init__(*parts)
 
 

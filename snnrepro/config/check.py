@@ -14,6 +14,7 @@ from snnrepro.errors import UserError, did_you_mean
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 PROTOCOLS = ("validated", "paper")
+SCALES = ("full", "reduced")
 
 
 def check(config: DictConfig) -> None:
@@ -27,7 +28,7 @@ def check(config: DictConfig) -> None:
     root = OmegaConf.to_container(_yaml(CONFIGS / "train.yaml"))
     assert isinstance(root, dict)
     root.pop("defaults")
-    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment"}
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep"}
     known = sorted({*map(str, root), *groups})
     for key, value in plain.items():
         if key == "experiment":
@@ -96,6 +97,8 @@ def _check_scalars(plain: dict[str, Any]) -> None:
         raise UserError(f"seed must be a whole number from 0 to 2^32 - 1, got {plain['seed']!r}")
     if plain["protocol"] not in PROTOCOLS:
         raise UserError(f"protocol must be validated or paper, got {plain['protocol']!r}")
+    if plain.get("scale", "full") not in SCALES:
+        raise UserError(f"scale must be full or reduced, got {plain['scale']!r}")
     if not isinstance(plain["overwrite"], bool):
         raise UserError(f"overwrite must be true or false, got {plain['overwrite']!r}")
 

@@ -1,6 +1,12 @@
-"""Compose the configs of a command line, one a job, and say in one line what Hydra finds wrong with it."""
+"""Compose the configs of a command line, one a job, and say in one line what Hydra finds wrong with it.
+
+An experiment file may hold, beside its settings, three sections: `by_neuron`, what it changes for some neurons;
+`reduced`, what `scale=reduced` changes, with `what` in words; `claims`, which snnrepro.ledger.claims reads. The first
+two are overrides as on a command line. They win over the experiment's settings and lose to the user's words.
+"""
 
 import itertools
+import json
 import re
 from typing import Any, NamedTuple
 
@@ -16,13 +22,19 @@ from yaml import YAMLError
 from snnrepro.config.check import CONFIGS, options
 from snnrepro.errors import UserError, did_you_mean
 
+SECTIONS = ("by_neuron", "reduced", "claims")
+
 
 class Job(NamedTuple):
-    """One run to be: its config without the hydra node, the chosen config of every group, its overrides."""
+    """One run to be: its config without the hydra node and the sections, the chosen config of every group, its words.
+
+    added: the overrides that the experiment's sections put before the user's.
+    """
 
     config: DictConfig
     choices: dict[str, str | None]
     overrides: list[str]
+    added: list[str]
 
 
 def compose_jobs(arguments: list[str]) -> list[Job]:
@@ -36,6 +48,41 @@ def compose_jobs(arguments: list[str]) -> list[Job]:
     if unknown:
         raise UserError(f"cannot read {unknown[0]}: write overrides as key=value, options before them; see --help")
     return [compose_job(overrides) for overrides in expand(args.overrides, sweep=args.multirun)]
+
+
+def with_sweep(arguments: list[str]) -> list[str]:
+    """The arguments with `sweep=NAME` replaced by the choices that configs/sweep/NAME.yaml lists, and -m.
+
+    A key that the user gives too is the user's. Raises UserError for an unknown sweep or several.
+    """
+    named = [word for word in arguments if word.startswith("sweep=")]
+    if not named:
+        return arguments
+    name = named[0].partition("=")[2]
+    if len(named) > 1 or name not in options("sweep"):
+        raise UserError(
+            f"unknown sweep {name!r}{did_you_mean(name, options('sweep'))}"
+            if len(named) == 1
+            else f"one sweep at a time, got {' '.join(named)}"
+        )
+    rest = [word for word in arguments if word not in named]
+    given = {word.partition("=")[0] for word in rest}
+    grid: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "sweep" / f"{name}.yaml"))
+    assert isinstance(grid, dict)
+    added = [f"{key}={choices}" for key, choices in grid.items() if key not in given]
+    return [*(["-m"] if not {"-m", "--multirun"} & set(rest) else []), *rest, *added]
+
+
+def with_sections(arguments: list[str]) -> list[str]:
+    """The words of a single run with what its experiment adds to them, for Hydra to print (--cfg)."""
+    args, unknown = get_args_parser().parse_known_args(arguments)
+    if not args.cfg or args.multirun or unknown:
+        return arguments
+    added = compose_job(args.overrides).added
+    if not added:
+        return arguments
+    last = arguments.index(args.overrides[-1]) + 1  # argparse wants all overrides in one place
+    return [*arguments[:last], *added, *arguments[last:]]
 
 
 def expand(overrides: list[str], *, sweep: bool) -> list[list[str]]:
@@ -70,12 +117,34 @@ def overrides_at_fault(overrides: list[str], error: Exception) -> str:
 
 def compose_job(overrides: list[str]) -> Job:
     """Raises UserError where a group, a choice or a key does not exist, or a value does not fit."""
+    given = []
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.is_delete():
             raise UserError(f"{override.input_line} would delete a setting: set it to another value instead")
         group = override.key_or_group
+        given.append(group)
+        if group in SECTIONS:
+            raise UserError(f"{group} belongs to an experiment's file, not to the command line")
         if group in _groups() and group != "experiment" and not isinstance(override.value(), str):
             raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+    config, choices = _composed(overrides)
+    what: str | None = None
+    added: dict[str, Any] = {}
+    for section, values in _sections(config, choices).items():
+        if section == "reduced":
+            what = values.pop("what")
+        added |= {key: value for key, value in values.items() if not _is_the_users(key, given)}
+    words = [f"{key}={_word(value)}" for key, value in added.items()]
+    if words:
+        config, choices = _composed([*words, *overrides])
+    with open_dict(config):
+        for section in SECTIONS:
+            config.pop(section, None)
+        config.reduced = what
+    return Job(config, choices, overrides, words)
+
+
+def _composed(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train"):
         try:
@@ -87,7 +156,49 @@ def compose_job(overrides: list[str]) -> Job:
     choices = dict(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]
-    return Job(config, choices, overrides)
+    return config, choices
+
+
+def _sections(config: DictConfig, choices: dict[str, str | None]) -> dict[str, dict[str, Any]]:
+    """What the experiment adds for this neuron, then for this scale: settings by their keys."""
+    found: dict[str, Any] = {}
+    by_neuron: Any = OmegaConf.to_container(config.get("by_neuron") or OmegaConf.create())
+    if not isinstance(by_neuron, dict):
+        raise UserError("by_neuron in an experiment's file holds neurons and their settings")
+    for neurons, values in by_neuron.items():
+        for name in (names := [word.strip() for word in str(neurons).split(",")]):
+            if name not in options("neuron"):
+                raise UserError(f"by_neuron names an unknown neuron {name!r}{did_you_mean(name, options('neuron'))}")
+        if choices["neuron"] in names:
+            found[str(neurons)] = values
+    if config.get("scale") == "reduced":
+        reduced: Any = OmegaConf.to_container(config.get("reduced") or OmegaConf.create())
+        if not isinstance(reduced, dict) or not isinstance(reduced.get("what"), str):
+            raise UserError(
+                "scale=reduced needs an experiment with a section `reduced` that says `what` it reduces: "
+                f"{', '.join(options('experiment'))}"
+            )
+        found["reduced"] = reduced
+    for section, values in found.items():
+        if not isinstance(values, dict):
+            raise UserError(f"the section {section} of an experiment's file holds settings, key: value, got {values!r}")
+    return found
+
+
+def _is_the_users(key: str, given: list[str]) -> bool:
+    """Whether the user set this key, or chose another config of its group. The neuron's keys are for that neuron."""
+    group = key.partition(".")[0]
+    return key in given or (group != "neuron" and group in given)
+
+
+def _word(value: Any) -> str:
+    """A value as the command line spells it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_word(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    plain = isinstance(value, str) and re.fullmatch(r"[\w./-]+", value)
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _one_line(error: Exception, overrides: list[str]) -> str:

@@ -35,7 +35,8 @@ class DataModule(L.LightningDataModule):
     protocol `validated`: validation is carved from train by `split_seed`; `paper`: the whole train set, and the test
     set after every epoch. Once `setup` has run, `splits` holds the sample counts and `facts` what else the record says
     of the data. train_samples: a seeded, balanced subset of the training samples (default: all). drop_last: the last
-    batch of an epoch, where it is not full. num_workers: loader processes (default: as many as pay). epochs: what
+    batch of an epoch, where it is not full; drop_last_test: that of the test set too, which then has fewer samples, as
+    the record says. num_workers: loader processes (default: as many as pay). epochs: what
     trainer.max_epochs is where nobody sets it.
     Raises UserError for data that is missing or damaged and for sizes that do not fit it.
     """
@@ -60,6 +61,7 @@ class DataModule(L.LightningDataModule):
         validation_fraction: Fraction = 0.1,
         split_seed: NonNegativeInt = 0,
         drop_last: bool = False,
+        drop_last_test: bool = False,
         num_workers: NonNegativeInt | None = None,
         epochs: PositiveInt = 30,
     ) -> None:
@@ -75,6 +77,7 @@ class DataModule(L.LightningDataModule):
         self.validation_fraction = validation_fraction
         self.split_seed = split_seed
         self.drop_last = drop_last
+        self.drop_last_test = drop_last_test
         self.num_workers = num_workers
         self.splits: dict[str, int] = {}
         self.facts: dict[str, Any] = {}
@@ -116,6 +119,11 @@ class DataModule(L.LightningDataModule):
         if self.batch_size > len(chosen):
             raise UserError(
                 f"dataset.batch_size={self.batch_size} is larger than the {len(chosen):,} training samples: lower it"
+            )
+        if self.drop_last_test and self.batch_size > len(test):
+            raise UserError(
+                f"dataset.drop_last_test=true and dataset.batch_size={self.batch_size} leave none of the {len(test):,} "
+                "test samples: lower the batch size"
             )
         self._datasets = {
             "train": Chosen(train, chosen, True, self.on_load),
@@ -165,6 +173,8 @@ class DataModule(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         x, y = batch
+        if self.trainer is not None:
+            self.augmentation.epoch = self.trainer.current_epoch
         return self.prepare(x, y, training=self.trainer is not None and self.trainer.training)
 
     def _loader(self, split: str) -> DataLoader[Batch]:
@@ -175,7 +185,7 @@ class DataModule(L.LightningDataModule):
             len(dataset),
             self.batch_size,
             shuffle=training,
-            drop_last=training and self.drop_last,
+            drop_last=self.drops_last(split),
             seed=self.seed,
         )
         return DataLoader(
@@ -188,6 +198,12 @@ class DataModule(L.LightningDataModule):
             # Its own, or every epoch's start would draw from the global generator.
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+    def drops_last(self, split: str) -> bool:
+        """Whether a last batch that is not full is left out. Under protocol paper `validation` is the test set."""
+        if split == "train":
+            return self.drop_last
+        return self.drop_last_test and (split == "test" or self.protocol == "paper")
 
     def _workers(self, training: bool, per_sample: bool) -> int:
         """Loader processes: as told, else none where a batch is one copy, else one a spare core, at most 8."""

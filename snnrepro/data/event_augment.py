@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snnrepro.data.augment import happens, mixup, random_crop, random_flip
 from snnrepro.errors import UserError
-from snnrepro.types import Fraction, NonNegativeFloat, NonNegativeInt
+from snnrepro.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
 class EventAugmentation:
@@ -20,8 +20,8 @@ class EventAugmentation:
     last axis, with nothing coming in. rotate: degrees; an angle uniform in -rotate to rotate, each pixel taking the
     count of the nearest one. drop: each sample loses a share of its events that is uniform in 0 to drop, each event by
     its own chance (random drop of EventDrop, arXiv 2106.05836). mixup_alpha (arXiv 1710.09412): with
-    mixup_probability a batch is mixed; its labels become `[B, K]` probabilities, or with hard_labels the class of the
-    larger share.
+    mixup_probability a batch is mixed, in the first mixup_epochs epochs (null: in all); its labels become `[B, K]`
+    probabilities, or with hard_labels the class of the larger share.
 
     Sources: the released code of PSN (arXiv 2304.12760), PSU (arXiv 2402.00449) and MPE-PSN (arXiv 2409.04978).
     """
@@ -38,6 +38,7 @@ class EventAugmentation:
         drop: Fraction = 0.0,
         mixup_alpha: NonNegativeFloat = 0.0,
         mixup_probability: Fraction = 1.0,
+        mixup_epochs: PositiveInt | None = None,
         hard_labels: bool = False,
     ) -> None:
         self.crop_padding = crop_padding
@@ -47,6 +48,8 @@ class EventAugmentation:
         self.drop = drop
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
+        self.mixup_epochs = mixup_epochs
+        self.epoch = 0  # from 0; the data module says
         self.hard_labels = hard_labels
 
     def describe(self) -> str:
@@ -82,7 +85,8 @@ class EventAugmentation:
             x = _rotated(x, self.rotate)
         if self.drop > 0:
             x = _thinned(x, self.drop)
-        if self.mixup_alpha > 0 and happens(self.mixup_probability):
+        mixes = self.mixup_epochs is None or self.epoch < self.mixup_epochs
+        if self.mixup_alpha > 0 and mixes and happens(self.mixup_probability):
             x, labels = mixup(x, labels, num_classes, self.mixup_alpha, batch_dim=1)
             labels = labels.argmax(1) if self.hard_labels else labels
         return x, labels

@@ -33,14 +33,17 @@ PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydr
 
 # What says where and on what a run runs, not what it is: left out of the identity.
 NOT_IDENTITY = {
-    "": ("seed", "paths", "logger", "overwrite", "source"),
+    "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced"),
     "trainer": ("accelerator", "progress_bar"),
     "dataset": ("num_workers", "epochs"),
 }
 
 
 def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, str, str]:
-    """(experiment or dataset-architecture, neuron-hash8, seed<k>): equal for equal science, whatever the machine."""
+    """(experiment or dataset-architecture, neuron-hash8, seed<k>): equal for equal science, whatever the machine.
+
+    An experiment at scale=reduced is a group of its own: <experiment>-reduced.
+    """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     for key in NOT_IDENTITY[""]:
         plain.pop(key, None)
@@ -49,6 +52,8 @@ def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, s
             plain.get(group, {}).pop(key, None)
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     group_name = choices.get("experiment") or f"{choices['dataset']}-{choices['architecture']}"
+    if config.get("scale") == "reduced":
+        group_name += "-reduced"
     return group_name, f"{choices['neuron']}-{digest}", f"seed{config.seed}"
 
 
@@ -99,6 +104,7 @@ class Run:
             "architecture": choices["architecture"],
             "seed": config.seed,
             "protocol": config.protocol,
+            "reduced": config.get("reduced"),
             "command": " ".join(
                 ["python train.py", *(o for o in overrides if not o.startswith(("paths.", "overwrite=")))]
             ),

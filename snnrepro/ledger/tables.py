@@ -79,6 +79,8 @@ def run_table(record: dict[str, Any], where: str) -> Table:
         counts = ", ".join(f"{data['recordings'][p]:,} of {n:,} {p}" for p, n in data["official"].items())
         shared = "; the test set is the training set" if data.get("test_is_train") else ""
         table.add_row("data", f"partial: {counts}{shared}; no verdict on any claim")
+    if record.get("reduced"):
+        table.add_row("reduced", f"{record['reduced']}; no verdict on any claim")
     table.add_row("record", f"{where}/run.json")
     return table
 

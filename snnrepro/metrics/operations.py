@@ -3,16 +3,19 @@
 A synaptic layer (Linear, Conv) that receives spikes makes one accumulate (AC) for every input spike and every synapse
 it meets, its fan-out, with padding and stride exact. A layer whose input is not binary (pixels, averages after pooling)
 makes one multiply-accumulate (MAC) for every connection, zero inputs included. Biases, pooling and batch norm (folded
-into the weights before it) are not counted. A neuron's own arithmetic is its `operations`.
+into the weights before it) are not counted. The own arithmetic of a neuron, or of a leaky integrator that reads out,
+is its `operations`.
 """
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from snnrepro.architectures.readout import LeakyIntegrator
 from snnrepro.metrics.hooks import ForwardHooks
 from snnrepro.neurons.neuron import Neuron
 
@@ -60,6 +63,41 @@ def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
     return gradient[0]
 
 
+def connections(layer: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many products a Linear or Conv layer makes of one input `shape` `[*]`, those with padding left out.
+
+    The sum of `fan_out`, from sizes alone, so that it works for a network without memory (device meta).
+    """
+    if isinstance(layer, nn.Linear):
+        return math.prod(shape[:-1]) * layer.in_features * layer.out_features
+    assert isinstance(layer, _ConvNd)
+    paddings: Any = layer.padding
+    found = layer.in_channels // layer.groups * layer.out_channels
+    for size, kernel, stride, padding, dilation in zip(
+        shape[1:], layer.kernel_size, layer.stride, paddings, layer.dilation, strict=True
+    ):
+        outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        positions = (o * stride + k * dilation - padding for o in range(outputs) for k in range(kernel))
+        found *= sum(0 <= position < size for position in positions)
+    return found
+
+
+class ConnectionCounter(ForwardHooks):
+    """Context in which the dense MACs of `network` are counted from sizes: `macs`, for all that goes through it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.macs = 0
+
+    def _attach(self) -> list[Any]:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self.macs += len(inputs[0]) * connections(module, tuple(inputs[0].shape[1:]))
+
+        layers = [m for m in self.network.modules() if isinstance(m, nn.Linear | _ConvNd)]
+        return [layer.register_forward_pre_hook(add) for layer in layers]
+
+
 class OperationCounter(ForwardHooks):
     """Context in which the operations of `network` (called on `[T, B, *]`) are counted.
 
@@ -78,7 +116,7 @@ class OperationCounter(ForwardHooks):
         for name, module in self.network.named_modules():
             if name in self.synapses:
                 handles.append(module.register_forward_pre_hook(self._see(name)))
-            elif isinstance(module, Neuron):
+            elif isinstance(module, Neuron | LeakyIntegrator):
                 handles.append(module.register_forward_pre_hook(self._own_of(name, module)))
         return handles
 
@@ -88,7 +126,7 @@ class OperationCounter(ForwardHooks):
     def _see(self, name: str) -> Any:
         return lambda module, inputs: self.synapses[name].see(inputs[0].detach())
 
-    def _own_of(self, name: str, neuron: Neuron) -> Any:
+    def _own_of(self, name: str, neuron: Neuron | LeakyIntegrator) -> Any:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             operations = neuron.operations(inputs[0].shape[0])
             each = torch.tensor([operations.acs, operations.macs, operations.state_bytes], dtype=torch.float64)
@@ -110,3 +148,8 @@ class OperationCounter(ForwardHooks):
             neuron_macs=float(neuron_macs),
             state_bytes=float(state_bytes),
         )
+
+    @property
+    def dense_macs(self) -> float:
+        """Per sample: a MAC for every connection of every synaptic layer, what a GPU computes; padding left out."""
+        return sum(s.dense for s in self.synapses.values()) / max(1, self.samples)

@@ -1,7 +1,7 @@
 """Spiking neurons under one contract (neuron.py)."""
 
 from snnrepro.neurons.adaptive import ALIF, SEAdLIF
-from snnrepro.neurons.block import Block, LIFSingleSpike
+from snnrepro.neurons.block import Block, LIFMultiSpike, LIFSingleSpike
 from snnrepro.neurons.glif import GLIF
 from snnrepro.neurons.lif import IF, KLIF, LIF, PLIF, LIFNoReset
 from snnrepro.neurons.mpe_psn import MPEPSN
@@ -26,6 +26,7 @@ __all__ = [
     "RPSU",
     "SPSN",
     "Block",
+    "LIFMultiSpike",
     "LIFNoReset",
     "LIFSingleSpike",
     "MaskedPSN",

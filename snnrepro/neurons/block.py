@@ -1,4 +1,4 @@
-"""Single-spike neurons: the parallel Block model, and the step-by-step loop that it replaces.
+"""The parallel single-spike Block model, and the two step-by-step loops that its paper compares it with.
 
 Shapes: x, V (membrane), F, z, spikes `[T, B, F, *]`; beta `[F]`, used within [0, 1].
 Source: Taylor, King, Harper, arXiv 2205.15286; two versions under one number.
@@ -182,3 +182,50 @@ class LIFSingleSpike(SteppedNeuron):
     def operations(self, num_steps: int) -> Operations:
         """A step: one MAC for V, one AC for the reset; V and whether it has fired are kept."""
         return Operations(num_steps, num_steps, state_bytes=8)
+
+
+class LIFMultiSpike(SteppedNeuron):
+    """The Block paper's other step-by-step baseline: a leaky integrator with a decay for each feature and a soft reset.
+
+        V[t] = beta v[t-1] + x[t]
+        s[t] = 1[V[t] > v_threshold]
+        v[t] = V[t] - v_threshold s[t]
+
+    `beta` [F]: learned where learn_beta, used within [0, 1]. The reset is not detached.
+    Cost: O(T), sequential.
+    Source: Taylor, King, Harper, arXiv 2205.15286, and its code.
+    Differences: the first version's code has one beta for a layer, which is not learned.
+    Raises UserError for a missing num_features, beta outside [0, 1] or v_threshold <= 0.
+    """
+
+    fires_at_threshold = False
+    per_feature = True
+
+    def __init__(
+        self,
+        num_steps: int | None = None,
+        num_features: int | None = None,
+        *,
+        beta: Fraction = HIDDEN_BETA,
+        learn_beta: bool = True,
+        v_threshold: PositiveFloat = 1.0,
+        surrogate: SurrogateSpec = "fast_sigmoid",
+        backend: Literal["auto", "reference"] = "auto",
+    ) -> None:
+        super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
+        assert num_features is not None
+        require_positive(v_threshold=v_threshold)
+        self.beta = _beta(num_features, beta, learn_beta)
+
+    def _constants(self, step: Tensor) -> Tensor:
+        return per_feature(self.beta.clamp(0, 1), step)
+
+    def _update(self, x: Tensor, state: State, constants: Tensor) -> tuple[Tensor, Tensor]:
+        h = constants * state["v"] + x if "v" in state else x
+        spikes = self._fire(h)
+        state["v"] = h - spikes * self.v_threshold
+        return h, spikes
+
+    def operations(self, num_steps: int) -> Operations:
+        """A step: one MAC for V, one AC for the reset; V is kept."""
+        return Operations(num_steps, num_steps, state_bytes=4)

@@ -85,6 +85,48 @@ class BestCheckpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
 
+class BestLossRestart(Callback):
+    """At the milestones of a `step_with_restart` schedule: back to the best weights, with a fresh optimiser.
+
+    Best is the lowest mean training loss of an epoch so far, that of its batches as they were trained; the weights are
+    those at that epoch's end. Saved in the checkpoint, so that a resumed run restarts alike.
+    """
+
+    def __init__(self) -> None:
+        self.lowest = float("inf")
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.lowest, self.weights = float(state_dict["lowest"]), dict(state_dict["weights"])
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.weights and trainer.current_epoch in self._restarts(trainer):
+            self._network(pl_module).load_state_dict(self.weights)
+            for optimizer in trainer.optimizers:
+                optimizer.state.clear()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["train/loss"])
+        if self._restarts(trainer) and loss < self.lowest:
+            self.lowest = loss
+            self.weights = {name: w.detach().clone() for name, w in self._network(pl_module).state_dict().items()}
+
+    @staticmethod
+    def _restarts(trainer: L.Trainer) -> frozenset[int]:
+        return frozenset().union(
+            *(getattr(config.scheduler, "restarts", frozenset()) for config in trainer.lr_scheduler_configs)
+        )
+
+    @staticmethod
+    def _network(pl_module: L.LightningModule) -> torch.nn.Module:
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        return network
+
+
 class Throughput(Callback):
     """Training samples per second, seconds per step, and the share of the time spent waiting for data.
 
@@ -122,6 +164,7 @@ class Throughput(Callback):
             self.metrics = {
                 "train/samples_per_second": samples / seconds,
                 "train/seconds_per_step": seconds / steps,
+                "train/seconds_per_epoch": seconds / len(counted),
                 "train/data_wait_share": waiting / seconds,
             }
 
@@ -147,6 +190,7 @@ class Costs(Callback):
             "test/energy_pj_per_sample": self.cost_model.energy_pj(counts),
             "test/synaptic_acs_per_sample": counts.synaptic_acs,
             "test/synaptic_macs_per_sample": counts.synaptic_macs,
+            "test/dense_macs_per_sample": self._operations.dense_macs,
             "test/neuron_acs_per_sample": counts.neuron_acs,
             "test/neuron_macs_per_sample": counts.neuron_macs,
             "test/state_bytes": counts.state_bytes,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from snnrepro.errors import NonFiniteLossError, UserError
 from snnrepro.neurons.neuron import Neuron
@@ -40,7 +39,6 @@ class Classifier(L.LightningModule):
         readout: Callable[[Tensor], Tensor],
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
-        num_classes: int,
         protocol: str,
         max_epochs: int,
         compile: bool = False,
@@ -55,10 +53,10 @@ class Classifier(L.LightningModule):
         self.stage = "validation" if protocol == "validated" else "epoch_test"
         self._forward: Callable[[Tensor], Tensor] = torch.compile(network.forward) if compile else network
         # Names as Lightning logs them; module names may not hold a slash.
-        self.losses = nn.ModuleDict({stage: MeanMetric() for stage in ("train_", "each_epoch", "test_")})
-        self.accuracies = nn.ModuleDict(
-            {stage: MulticlassAccuracy(num_classes, average="micro") for stage in ("train_", "each_epoch", "test_")}
-        )
+        stages = ("train_", "each_epoch", "test_")
+        # "disable": torchmetrics' own check for NaN would stop the host at every step.
+        self.losses = nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in stages})
+        self.accuracies = nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in stages})
         self._nonfinite: Tensor | None = None
         self.neurons = [module for module in network.modules() if isinstance(module, Neuron)]
 
@@ -130,7 +128,8 @@ class Classifier(L.LightningModule):
         samples = y.shape[0]
         labels = y.argmax(1) if y.ndim == 2 else y
         self.losses[key].update(loss.detach(), samples)  # type: ignore[operator]
-        self.accuracies[key].update(self.readout(outputs.detach()).argmax(1), labels)  # type: ignore[operator]
+        correct = self.readout(outputs.detach()).argmax(1) == labels
+        self.accuracies[key].update(correct.float())  # type: ignore[operator]
         # Test metrics reach the dashboard with the record's names and nulls, not from here.
         settings: Any = {
             "on_step": False,

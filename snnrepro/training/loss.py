@@ -61,6 +61,27 @@ class CrossEntropy(Loss):
         return functional.cross_entropy(readout(outputs).float(), targets, label_smoothing=self.label_smoothing)
 
 
+class MeanSquaredError(Loss):
+    """Mean over samples and classes of (readout - target)^2; a class index stands for its one-hot vector.
+
+    PSU (arXiv 2402.00449) trains so on SHD.
+    """
+
+    def __init__(
+        self,
+        *,
+        auxiliary_weight: Fraction = 0.01,
+        auxiliary_epochs: PositiveInt | None = None,
+        auxiliary_clamp: bool = True,
+    ) -> None:
+        super().__init__(auxiliary_weight, auxiliary_epochs, auxiliary_clamp)
+
+    def __call__(self, outputs: Tensor, targets: Tensor, readout: Readout) -> Tensor:
+        scores = readout(outputs).float()
+        wanted = targets if targets.ndim == 2 else functional.one_hot(targets, scores.shape[1])
+        return functional.mse_loss(scores, wanted.to(scores.dtype))
+
+
 class TET(Loss):
     """Temporal efficient training: (1 - l) mean over t of CE(outputs[t]) + l MSE(outputs, 1).
 

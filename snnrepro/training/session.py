@@ -21,7 +21,15 @@ from snnrepro.errors import UserError
 from snnrepro.metrics.speed import inference_samples_per_second, input_shapes, network_against_loop, timed_shape
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
-from snnrepro.training.callbacks import BestCheckpoint, Costs, Curves, Throughput, peak_memory_mb, threads
+from snnrepro.training.callbacks import (
+    BestCheckpoint,
+    BestLossRestart,
+    Costs,
+    Curves,
+    Throughput,
+    peak_memory_mb,
+    threads,
+)
 from snnrepro.training.classifier import Classifier
 from snnrepro.training.loggers import Dashboard
 from snnrepro.training.settings import TrainerSettings
@@ -67,7 +75,6 @@ class Session:
             readout=part("readout"),
             optimizer=part("optimizer"),
             schedule=part("schedule"),
-            num_classes=self.data.num_classes,
             protocol=config.protocol,
             max_epochs=self.settings.max_epochs,
             compile=self.settings.compile,
@@ -86,7 +93,7 @@ class Session:
         )
         # After every epoch; ModelCheckpoint's own save_last only follows a new best.
         last = ModelCheckpoint(filename="last", monitor=None, **where)
-        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, self.best, last]
+        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, BestLossRestart(), self.best, last]
         if self.settings.progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         if self.settings.early_stopping_patience is not None:
@@ -133,6 +140,7 @@ class Session:
                 "name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
                 **threads(),
             },
+            "precision": self.settings.precision,
             "cost_model": self.costs.cost_model.name,
         }
 
@@ -142,7 +150,7 @@ class Session:
         for split, name in (("train", "train_per_epoch"), ("validation", "validation"), ("test", "test")):
             limit = self.settings.limit_train_batches if split == "train" else self.settings.limit_eval_batches
             samples = self.data.splits[split]
-            if split == "train" and self.data.drop_last:
+            if self.data.drops_last(split):
                 samples -= samples % self.data.batch_size
             used[name] = samples if limit is None else min(samples, limit * self.data.batch_size)
         return used

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -16,7 +16,8 @@ from snnrepro.types import NonNegativeFloat, PositiveFloat, PositiveInt, Precisi
 class TrainerSettings:
     """How long and on what to train (configs/trainer).
 
-    precision is Lightning's (32-true, bf16-mixed, ...). compile: torch.compile the network for training.
+    precision is Lightning's (32-true, bf16-mixed, ...), or `amp`: as the papers' scripts have it, 16-mixed on a GPU and
+    32-true on a CPU, where their automatic mixed precision is off. compile: torch.compile the network for training.
     early_stopping_patience: epochs without a better accuracy before stopping (null: never). limit_train_batches,
     limit_eval_batches: stop each epoch after so many batches (null: all). progress_bar: auto shows it on a terminal.
     """
@@ -41,7 +42,8 @@ class TrainerSettings:
         self.accelerator = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda", "cpu": "cpu"}[
             accelerator
         ]
-        self.precision = precision
+        amp: Any = "16-mixed" if self.accelerator == "cuda" else "32-true"
+        self.precision = amp if precision == "amp" else precision
         self.gradient_clip_val = gradient_clip_val
         self.early_stopping_patience = early_stopping_patience
         self.early_stopping_min_delta = early_stopping_min_delta

@@ -249,6 +249,19 @@ def block(n, x, noise, fire):
     return V, (z == 1).astype(float)
 
 
+def lif_multi_spike(n, x, noise, fire):
+    beta = np.clip(of(n.beta), 0, 1)
+    v = np.zeros(x.shape[1:])
+    membrane, spikes = [], []
+    for current in x:
+        V = beta * v + current
+        s = fire(V - n.v_threshold)
+        v = V - s * n.v_threshold
+        membrane.append(V)
+        spikes.append(s)
+    return np.stack(membrane), np.stack(spikes)
+
+
 def lif_single_spike(n, x, noise, fire):
     beta = np.clip(of(n.beta), 0, 1)
     v = fired = np.zeros(x.shape[1:])

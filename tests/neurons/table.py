@@ -31,6 +31,7 @@ from snnrepro.neurons import (
     RPSU,
     SPSN,
     Block,
+    LIFMultiSpike,
     LIFNoReset,
     LIFSingleSpike,
     MaskedPSN,
@@ -151,6 +152,15 @@ ROWS = {
         Operations(5, 0, 8, 0),
         {"version": "v1", **SLOW, **learned("fast_sigmoid", 100.0)},
         **EARLY,
+    ),
+    # V is a MAC, the reset an AC; V is kept.
+    "lif_multi_spike": Row(
+        LIFMultiSpike,
+        formulas.lif_multi_spike,
+        Operations(5, 5, 4, 0),
+        {**SLOW, **learned("fast_sigmoid", 10.0)},
+        per_feature=True,
+        **STRICT,
     ),
     # V is a MAC, the reset an AC; V and whether it has fired are kept.
     "lif_single_spike": Row(

@@ -5,9 +5,9 @@ import pytest
 import torch
 from table import build, current, gradients
 
-from snnrepro.neurons import Block, LIFSingleSpike
+from snnrepro.neurons import Block, LIFMultiSpike, LIFSingleSpike
 
-both = pytest.mark.parametrize("neuron", [Block, LIFSingleSpike])
+every = pytest.mark.parametrize("neuron", [Block, LIFSingleSpike, LIFMultiSpike])
 
 
 @pytest.mark.parametrize("name", ["block", "block_v1"])
@@ -27,7 +27,7 @@ def test_v1_passes_no_gradient_from_the_first_crossing_on_and_v2_from_every_step
     assert gradients(build("block", 5, 1).double(), x)[0].all()
 
 
-@both
+@every
 def test_beta_has_one_value_a_feature_and_starts_at_exp_minus_a_tenth(neuron):
     found = neuron(None, 3)
     assert found.beta.tolist() == pytest.approx([np.exp(-0.1)] * 3, rel=1e-6)
@@ -35,7 +35,7 @@ def test_beta_has_one_value_a_feature_and_starts_at_exp_minus_a_tenth(neuron):
     assert not neuron(None, 3, learn_beta=False).beta.requires_grad
 
 
-@both
+@every
 def test_beta_that_is_not_learned_gets_no_gradient_and_the_input_does(neuron):
     found, x = neuron(None, 3, learn_beta=False), current("block", 5, 2, 3, dtype=torch.float32)
     x.requires_grad_(True)
@@ -44,7 +44,7 @@ def test_beta_that_is_not_learned_gets_no_gradient_and_the_input_does(neuron):
     assert x.grad.any()
 
 
-@both
+@every
 @pytest.mark.parametrize(("outside", "edge"), [(1.5, 1.0), (-0.5, 0.0)])
 def test_beta_is_used_within_0_and_1(neuron, outside, edge):
     x = current("block", 5, 2, 3)
@@ -55,14 +55,14 @@ def test_beta_is_used_within_0_and_1(neuron, outside, edge):
     assert torch.equal(found.stream(x)[0], bounded(x))
 
 
-@both
+@every
 def test_beta_of_1_as_in_the_conv_nets_is_learned_and_sums_the_input(neuron):
     found, x = neuron(None, 3, beta=1.0, v_threshold=50.0).double(), current("block", 5, 2, 3)
     torch.testing.assert_close(found.membrane(x), x.cumsum(0))
     assert gradients(found, x)[1].all()
 
 
-@both
+@every
 def test_each_feature_leaks_by_its_own_beta(neuron):
     found = neuron(None, 3, v_threshold=50.0).double()
     with torch.no_grad():

@@ -210,6 +210,7 @@ ON_THE_THRESHOLD = {
     "mpe_psn_local": ({}, {}, 1.0),
     "block": ({}, {}, 1.0),
     "block_v1": ({}, {}, 1.0),
+    "lif_multi_spike": ({}, {}, 1.0),
     "lif_single_spike": ({}, {}, 1.0),
     "spsn": ({}, {}, 0.0),  # p = 1/2, against a noise of 1/2
 }
