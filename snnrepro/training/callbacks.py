@@ -29,7 +29,7 @@ class Curves(Callback):
         self.stage = stage
         self.print_lines = print_lines
         self.rows: list[dict[str, float]] = []
-        self._started = 0.0
+        self._started = self._lr = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -39,12 +39,13 @@ class Curves(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]  # at the epoch's end the next one's is set already
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         names = ["train/loss", "train/auxiliary_loss", "train/accuracy", f"{self.stage}/loss", f"{self.stage}/accuracy"]
         row = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         row |= {
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": self._lr,
             "seconds": time.perf_counter() - self._started,
         }
         self.rows.append({"epoch": trainer.current_epoch, **row})
@@ -115,10 +116,9 @@ class BestLossRestart(Callback):
             self.weights = {name: w.detach().clone() for name, w in self._network(pl_module).state_dict().items()}
 
     @staticmethod
-    def _restarts(trainer: L.Trainer) -> frozenset[int]:
-        return frozenset().union(
-            *(getattr(config.scheduler, "restarts", frozenset()) for config in trainer.lr_scheduler_configs)
-        )
+    def _restarts(trainer: L.Trainer) -> tuple[int, ...]:
+        restarts: tuple[int, ...] = getattr(trainer.lr_scheduler_configs[0].scheduler, "restarts", ())
+        return restarts
 
     @staticmethod
     def _network(pl_module: L.LightningModule) -> torch.nn.Module:

@@ -60,7 +60,7 @@ def step(
 class Restarting(LambdaLR):
     """A schedule at whose `restarts` (epochs from 0) training goes on from its best weights (BestLossRestart)."""
 
-    restarts: frozenset[int] = frozenset()
+    restarts: tuple[int, ...] = ()  # plain values: it is saved in the checkpoint
 
 
 def step_with_restart(
@@ -77,7 +77,7 @@ def step_with_restart(
     """
     base = step(optimizer, max_epochs, milestones=milestones, gamma=gamma)
     schedule = Restarting(optimizer, base.lr_lambdas)
-    schedule.restarts = frozenset(milestones)
+    schedule.restarts = tuple(milestones)
     return schedule
 
 

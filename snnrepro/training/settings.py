@@ -19,7 +19,8 @@ class TrainerSettings:
     precision is Lightning's (32-true, bf16-mixed, ...), or `amp`: as the papers' scripts have it, 16-mixed on a GPU and
     32-true on a CPU, where their automatic mixed precision is off. compile: torch.compile the network for training.
     early_stopping_patience: epochs without a better accuracy before stopping (null: never). limit_train_batches,
-    limit_eval_batches: stop each epoch after so many batches (null: all). progress_bar: auto shows it on a terminal.
+    limit_eval_batches: stop each epoch after so many batches (null: all). max_steps: stop altogether after so many
+    steps (null: never); the schedule still spans max_epochs. progress_bar: auto shows it on a terminal.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class TrainerSettings:
         early_stopping_patience: PositiveInt | None = None,
         early_stopping_min_delta: NonNegativeFloat = 0.0,
         compile: bool = False,
+        max_steps: PositiveInt | None = None,
         limit_train_batches: PositiveInt | None = None,
         limit_eval_batches: PositiveInt | None = None,
         progress_bar: bool | Literal["auto"] = "auto",
@@ -48,6 +50,7 @@ class TrainerSettings:
         self.early_stopping_patience = early_stopping_patience
         self.early_stopping_min_delta = early_stopping_min_delta
         self.compile = compile
+        self.max_steps = max_steps
         self.limit_train_batches = limit_train_batches
         self.limit_eval_batches = limit_eval_batches
         self.progress_bar = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
@@ -57,6 +60,7 @@ class TrainerSettings:
             return L.Trainer(
                 default_root_dir=folder,
                 max_epochs=self.max_epochs,
+                max_steps=-1 if self.max_steps is None else self.max_steps,
                 accelerator=self.accelerator,
                 devices=1,
                 precision=self.precision,

@@ -157,6 +157,22 @@ def test_partial_last_batch_is_kept_or_dropped_in_training_only(numbered, drop_l
     ]
 
 
+@pytest.mark.parametrize("protocol", ["validated", "paper"])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_partial_last_batch_of_the_test_set_is_dropped_where_told_and_never_of_a_validation_set(protocol, drop_last):
+    made = module(batch_size=100, protocol=protocol, drop_last_test=drop_last)  # 359 test samples, 143 for validation
+    sizes = [len(y) for _, y in made.test_dataloader()]
+    assert sizes == [100, 100, 100, *([] if drop_last else [59])]
+    each_epoch = [len(y) for _, y in made.val_dataloader()]
+    assert each_epoch == (sizes if protocol == "paper" else [100, 43])
+
+
+def test_a_batch_larger_than_the_test_set_cannot_be_dropped():
+    assert "drop_last_test=true and dataset.batch_size=400 leave none of the 359" in complaint(
+        batch_size=400, drop_last_test=True
+    )
+
+
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("size", [1, 5, 6, 7, 12])
 def test_number_of_batches_is_what_iterating_gives(size, drop_last):

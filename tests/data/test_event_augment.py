@@ -213,6 +213,17 @@ def test_labels_are_mixed_with_the_same_weights_as_the_frames(shape):
     assert len(weights) > 20
 
 
+@pytest.mark.parametrize(("epochs", "mixing"), [(None, [0, 1, 2, 3]), (2, [0, 1]), (1, [0])])
+def test_mixup_ends_after_its_epochs(epochs, mixing):
+    augmentation = EventAugmentation(mixup_alpha=0.5, mixup_epochs=epochs)
+    mixed = []
+    for epoch in range(4):
+        augmentation.epoch = epoch
+        if augmentation.on_frames(torch.rand(2, 4, 1, 3, 3), torch.arange(4), 4)[1].ndim == 2:
+            mixed.append(epoch)
+    assert mixed == mixing
+
+
 def test_weight_of_mixup_is_beta_distributed_with_its_alpha():
     labels, augmentation = torch.arange(4), EventAugmentation(mixup_alpha=0.5)
     torch.manual_seed(0)

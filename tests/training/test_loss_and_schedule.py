@@ -9,7 +9,7 @@ from torch import nn
 
 from snnrepro.errors import UserError
 from snnrepro.training import readout, schedule
-from snnrepro.training.loss import TET, CrossEntropy
+from snnrepro.training.loss import TET, CrossEntropy, MeanSquaredError
 
 T, B, K = 5, 4, 3
 READOUTS = {"mean": (readout.mean, np.mean), "maximum": (readout.maximum, np.max), "total": (readout.total, np.sum)}
@@ -55,6 +55,15 @@ def test_cross_entropy_is_that_of_the_readout(name, smoothing, y):
     assert loss.item() == pytest.approx(cross_entropy(numpys(outputs(), axis=0), y, smoothing), rel=1e-5)
 
 
+@every_readout
+@targets
+def test_mean_squared_error_is_that_of_the_readout_to_the_one_hot_label(name, y):
+    ours, numpys = READOUTS[name]
+    wanted = np.eye(K)[y] if y.ndim == 1 else y
+    loss = MeanSquaredError()(torch.tensor(outputs()), torch.tensor(y), ours)
+    assert loss.item() == pytest.approx(((numpys(outputs(), axis=0) - wanted) ** 2).mean(), rel=1e-5)
+
+
 @several_smoothings
 @pytest.mark.parametrize("weight", [0.0, 1e-3, 0.25, 1.0])
 @targets
@@ -71,7 +80,7 @@ def test_tet_has_the_papers_weight_and_takes_no_heed_of_the_readout():
     assert not torch.equal(TET()(x, y, readout.mean), TET(mse_weight=0.0)(x, y, readout.mean))
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(label_smoothing=0.1), TET(label_smoothing=0.1)])
+@pytest.mark.parametrize("loss", [CrossEntropy(label_smoothing=0.1), TET(label_smoothing=0.1), MeanSquaredError()])
 @targets
 def test_losses_give_every_output_a_gradient_and_are_fp32_for_half_precision_outputs(loss, y):
     x = torch.tensor(outputs()).bfloat16().requires_grad_(True)
@@ -133,6 +142,13 @@ def test_step_multiplies_by_gamma_at_every_milestone():
     assert learning_rates(build, 6) == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
     tenth = learning_rates(lambda o, n: schedule.step(o, n, milestones=[1]), 2)
     assert tenth == pytest.approx([0.1, 0.01])
+
+
+def test_step_with_restart_has_the_rates_of_step_and_its_milestones_as_restarts():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert schedule.step_with_restart(optimizer, 6, milestones=[2, 4]).restarts == (2, 4)
+    rates = learning_rates(lambda o, n: schedule.step_with_restart(o, n, milestones=[2, 4], gamma=0.5), 6)
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
 
 
 def test_step_after_a_warm_up_counts_its_milestones_from_the_first_epoch():
