@@ -1,10 +1,11 @@
-"""Real data where it lies beside the project or where SNNREPRO_DATA points; else the tests that need it skip."""
+"""Real data where they are, else the tests that need them skip; train.py and the scripts run in this process."""
 
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -67,5 +68,38 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
         out, err = capfd.readouterr()
         return int(stopped.value.code or 0), out, err
+
+    return run
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def script(monkeypatch, capfd, tmp_path):
+    """Run `python scripts/name words...` in this process, where torch is imported already, from the folder tmp_path."""
+    import torch
+
+    def run(name: str, *words: str) -> Done:
+        capfd.readouterr()
+        file = ROOT / "scripts" / name
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(file.parent))
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        threads = torch.get_num_threads()
+        code: object = 0
+        try:
+            runpy.run_path(str(file), run_name="__main__")
+        except SystemExit as stopped:
+            code = stopped.code
+        finally:
+            torch.set_num_threads(threads)
+        out, err = capfd.readouterr()
+        if isinstance(code, str):
+            code, err = 1, f"{err}{code}\n"
+        return Done(int(code or 0), out, err)
 
     return run

@@ -1,51 +1,16 @@
 """The commands beside train.py: what they print and write, and their answers to bad input."""
 
 import csv
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import torch
 from PIL import Image
 
 from snnrepro.config.check import options
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def script(monkeypatch, capfd, tmp_path):
-    """Run `python scripts/name words...` in this process, where torch is imported already, from the folder tmp_path."""
-
-    def run(name: str, *words: str) -> Done:
-        capfd.readouterr()
-        file = ROOT / "scripts" / name
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.syspath_prepend(str(file.parent))
-        monkeypatch.setattr(sys, "argv", [name, *words])
-        threads = torch.get_num_threads()
-        code: object = 0
-        try:
-            runpy.run_path(str(file), run_name="__main__")
-        except SystemExit as stopped:
-            code = stopped.code
-        finally:
-            torch.set_num_threads(threads)
-        out, err = capfd.readouterr()
-        if isinstance(code, str):
-            code, err = 1, f"{err}{code}\n"
-        return Done(int(code or 0), out, err)
-
-    return run
 
 
 def alone(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

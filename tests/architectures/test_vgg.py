@@ -1,4 +1,4 @@
-"""VGG: the sizes of its three configs derived by hand, every neuron, streaming, axes, voting, costs and errors."""
+"""VGG: the sizes of its configs derived by hand, every neuron, streaming, axes, voting, costs and errors."""
 
 import itertools
 from functools import partial
@@ -73,7 +73,7 @@ def recorded(net: nn.Module, *names: str) -> dict[str, list[torch.Tensor]]:
     return seen
 
 
-# The three configs
+# The configs
 
 
 def conv_parameters(channels: list[int], *, bias: bool) -> int:
@@ -97,10 +97,10 @@ def test_dvs_gesture_has_the_size_derived_by_hand(side, features):
     assert parameters(configured("dvs_gesture", (2, side, side), 11, PSN)) == expected + 6 * (T * T + T)
 
 
-@pytest.mark.parametrize("side", [224, 192, 100])  # the global average takes what is left
-def test_vgg_imagenet_has_the_size_derived_by_hand(side):
-    convolutions = conv_parameters([3, 64, 128, 128, 256, 256, 512, 512, 512, 512], bias=False)
-    assert parameters(configured("vgg_imagenet", (3, side, side), 1000)) == convolutions + 512 * 1000 + 1000
+@pytest.mark.parametrize("side", [32, 64, 100])  # the global average takes what is left
+def test_psu_cifar_has_the_size_derived_by_hand_for_images_of_any_size(side):
+    convolutions = conv_parameters([3, 256, 256, 256, 256, 512, 512, 1024, 1024], bias=False)
+    assert parameters(configured("psu_cifar", (3, side, side), 100)) == convolutions + 1024 * 100 + 100
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_vgg_imagenet_has_the_size_derived_by_hand(side):
         ("vgg_dvs", (2, 48, 64), 10),
         ("dvs_gesture", (2, 64, 64), 11),
         ("dvs_gesture", (2, 128, 128), 11),
-        ("vgg_imagenet", (3, 224, 224), 1000),
+        ("psu_cifar", (3, 32, 32), 100),
     ],
 )
 def test_a_config_gives_steps_by_batch_by_classes(name, shape, classes):
@@ -127,16 +127,16 @@ def test_the_configs_are_layered_as_their_papers_networks():
         return [type(layer) for name, layer in net.named_children() if name.startswith(kind)]
 
     dvs, gesture = configured("vgg_dvs", (2, 48, 48), 10), configured("dvs_gesture", (2, 64, 64), 11)
-    imagenet = configured("vgg_imagenet", (3, 64, 64), 1000)
+    cifar = configured("psu_cifar", (3, 32, 32), 10)
     assert kinds(dvs) == 4 * "cnscnsp" + "fd readout1"
     assert kinds(gesture) == 5 * "cnsp" + "fdlsd readout1 voting1"
-    assert kinds(imagenet) == "cnsp" + 4 * "cnscnsp" + "pf readout1"
+    assert kinds(cifar) == 3 * "cnscnsp" + "cnscns" + "pf readout1"
     assert types(dvs, "pool") == 4 * [nn.AvgPool2d]
     assert types(gesture, "pool") == 5 * [nn.MaxPool2d]
-    assert types(imagenet, "pool") == 5 * [nn.AvgPool2d] + [nn.AdaptiveAvgPool2d]
-    assert {*types(dvs, "norm"), *types(gesture, "norm"), *types(imagenet, "norm")} == {nn.BatchNorm2d}
+    assert types(cifar, "pool") == 3 * [nn.AvgPool2d] + [nn.AdaptiveAvgPool2d]
+    assert {*types(dvs, "norm"), *types(gesture, "norm"), *types(cifar, "norm")} == {nn.BatchNorm2d}
     assert [dvs.dropout1.p, gesture.dropout1.p, gesture.dropout2.p] == [0.25, 0.5, 0.5]
-    assert gesture.voting1.kernel_size == (10,)
+    assert gesture.voting1.votes == 10
 
 
 def test_a_list_of_numbers_and_marks_can_be_given_on_the_command_line():
@@ -148,11 +148,11 @@ def test_a_list_of_numbers_and_marks_can_be_given_on_the_command_line():
 def test_kaiming_normal_scales_by_the_channels_out_and_uniform_by_those_in():
     torch.manual_seed(0)
     dvs = configured("vgg_dvs", (2, 16, 16), 10, device="cpu").conv2  # 64 to 128 channels
-    imagenet = configured("vgg_imagenet", (3, 32, 32), 10, device="cpu").conv2  # the same
+    cifar = configured("psu_cifar", (3, 32, 32), 10, device="cpu").conv5  # 256 to 512
     gesture = configured("dvs_gesture", (2, 32, 32), 11, device="cpu").conv2  # 256 to 256
     assert dvs.weight.std().item() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
     assert dvs.weight.abs().max() > 3 * dvs.weight.std()
-    assert imagenet.weight.abs().max().item() == pytest.approx((9 * 64) ** -0.5, rel=0.01)
+    assert cifar.weight.abs().max().item() == pytest.approx((9 * 256) ** -0.5, rel=0.01)
     assert gesture.weight.abs().max().item() == pytest.approx((9 * 256) ** -0.5, rel=0.01)
 
 
