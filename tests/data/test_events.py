@@ -549,7 +549,7 @@ def test_validation_is_a_tenth_of_what_is_left_to_train_on(cifar10_dvs, cache):
         ("nmnist", {"batch_size": 901}, ("dataset.batch_size=901", "900 training samples")),
         ("nmnist", {"train_samples": 901}, ("dataset.train_samples=901", "900 training samples")),
         ("nmnist", {"validation_fraction": 0.0}, ("dataset.validation_fraction",)),
-        ("nmnist", {"augmentation": Augmentation(flip=0.5)}, ("flip", "images")),
+        pytest.param("nmnist", {"augmentation": Augmentation(flip=0.5)}, ("flip", "images"), id="image augmentation"),
         ("spoken_digits_spikes", {"polarity": "both"}, ("dataset.polarity=both", "no polarity")),
         ("spoken_digits_spikes", {"polarity": "on"}, ("dataset.polarity=on",)),
         ("spoken_digits_spikes", {"size": [71]}, ("dataset.size", "70")),

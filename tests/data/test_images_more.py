@@ -70,7 +70,7 @@ def epoch(made: ImageDataModule, number: int) -> tuple[Tensor, Tensor]:
         ),
         ({"encoding": "repeat", "num_steps": 3}, lambda x: x.expand(3, 64, 1, 8, 8), (3, 64, 1, 8, 8)),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_normalised_images_are_laid_out_over_time(options, encode, shape):
     made = module(**DIGITS | options)
@@ -132,7 +132,7 @@ def test_rate_draws_are_the_same_at_every_evaluation_and_new_at_every_training_s
         ({"encoding": "rows", "num_steps": 7}, ("num_steps=7", "rows", "8 steps")),
         ({"encoding": "permuted_pixels", "num_steps": 8}, ("num_steps=8", "64 steps")),
         ({"encoding": "rate", "num_steps": 0}, ("num_steps",)),
-        ({"augmentation": EventAugmentation(flip=0.5)}, ("flip", "events")),
+        pytest.param({"augmentation": EventAugmentation(flip=0.5)}, ("flip", "events"), id="event augmentation"),
         ({"image_shape": [8, 8]}, ("dataset.image_shape",)),
         ({"image_shape": [1, 8, 9]}, ("(1, 8, 8)", "(1, 8, 9)")),
         ({"num_classes": 9}, ("dataset.num_classes=9", "9")),

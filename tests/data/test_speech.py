@@ -519,7 +519,7 @@ def test_floats_and_whole_numbers_are_the_same_sound(tmp_path):
         ({"low_hz": 4000.0}, ("8000 Hz", "4000 Hz")),
         ({"num_steps": 0}, ("num_steps",)),
         ({"batch_size": 1000}, ("dataset.batch_size=1000", "50 training samples")),
-        ({"augmentation": Augmentation(cutout=2)}, ("cutout", "images")),
+        pytest.param({"augmentation": Augmentation(cutout=2)}, ("cutout", "images"), id="image augmentation"),
     ],
     ids=str,
 )
