@@ -18,6 +18,8 @@ from snnrepro.neurons.neuron import Neuron
 
 # Elements of the largest input that a neuron is timed on: 16 MiB in fp32.
 MAX_ELEMENTS = 2**22
+# Seconds for which inference is timed.
+INFERENCE_SECONDS = 1.0
 
 
 def synchronize(device: torch.device) -> None:
@@ -163,8 +165,8 @@ def input_shapes(network: nn.Module, x: Tensor) -> list[tuple[str, Neuron, tuple
     return shapes
 
 
-def inference_samples_per_second(network: nn.Module, batches: Iterable[Tensor], seconds: float = 1.0) -> float:
-    """Samples per second of `network` on prepared batches `[T, B, *]`, for about `seconds`, after one for warm-up.
+def inference_samples_per_second(network: nn.Module, batches: Iterable[Tensor]) -> float:
+    """Samples per second of `network` on prepared batches `[T, B, *]`, for INFERENCE_SECONDS, after one for warm-up.
 
     Pass an endless iterable (itertools.cycle) where the data are few.
     """
@@ -179,6 +181,6 @@ def inference_samples_per_second(network: nn.Module, batches: Iterable[Tensor], 
             synchronize(x.device)
             elapsed += time.perf_counter() - start
             samples += x.shape[1]
-            if elapsed > seconds:
+            if elapsed > INFERENCE_SECONDS:
                 break
     return samples / elapsed if elapsed else 0.0

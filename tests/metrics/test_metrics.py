@@ -341,9 +341,10 @@ def test_interleaved_takes_turns_and_drops_the_first_round(monkeypatch):
 def test_samples_per_second_counts_samples_after_one_warm_up(monkeypatch):
     seen, clock = [], itertools.count(step=0.5)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(speed, "INFERENCE_SECONDS", 1.0)
     net = SpikingSequential(("flatten", nn.Flatten()))
     net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
     batches = itertools.cycle([torch.rand(2, 4, 3), torch.rand(2, 6, 3)])
-    assert speed.inference_samples_per_second(net, batches, seconds=1.0) == (4 + 6 + 4) / 1.5
+    assert speed.inference_samples_per_second(net, batches) == (4 + 6 + 4) / 1.5
     assert seen == [4, 4, 6, 4]
     assert speed.inference_samples_per_second(net, []) == 0
