@@ -22,8 +22,8 @@ install: .venv/installed ## make .venv and install the package (about two minute
 train: install ## train the default: PSU on handwritten digits, seconds, nothing to download
 	$(BIN)/python train.py
 
-test: install ## run all tests
-	$(BIN)/python -m pytest
+test: install ## run all tests, in a process for each core
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: install ## check format, style and types
 	$(BIN)/ruff format --check .

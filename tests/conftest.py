@@ -8,12 +8,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
+from filelock import FileLock
 
 from snnrepro.ledger.record import Run
 from snnrepro.metrics import speed
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+BESIDE_OTHERS = "PYTEST_XDIST_WORKER" in os.environ
+
+
+def pytest_configure() -> None:
+    if BESIDE_OTHERS:  # one thread for each of the processes that share the cores, and for those that they start
+        os.environ["OMP_NUM_THREADS"] = "1"
+        torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if BESIDE_OTHERS:  # what takes long comes first: begun last, it would leave the other cores idle
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +44,9 @@ def real_data(tmp_path_factory: pytest.TempPathFactory):
     if given := os.environ.get("SNNREPRO_DATA"):
         folder, unpack = Path(given), None
     else:
-        folder, unpack = tmp_path_factory.mktemp("data"), SHARED / "unpack.py"
+        base = tmp_path_factory.getbasetemp()
+        folder, unpack = (base.parent if BESIDE_OTHERS else base) / "data", SHARED / "unpack.py"
+        folder.mkdir(exist_ok=True)
     places = {
         "cifar10": "cifar-10-batches-bin",
         "mnist": "MNIST/raw",
@@ -43,8 +59,10 @@ def real_data(tmp_path_factory: pytest.TempPathFactory):
     }
 
     def get(name: str) -> Path:
-        if not (folder / places[name]).is_dir() and unpack is not None and unpack.is_file():
-            subprocess.run([sys.executable, str(unpack), str(folder), name], capture_output=True, check=False)
+        if unpack is not None and unpack.is_file():
+            with FileLock(f"{folder}-{name}.lock"):  # one process unpacks for all
+                if not (folder / places[name]).is_dir():
+                    subprocess.run([sys.executable, str(unpack), str(folder), name], capture_output=True, check=False)
         if not (folder / places[name]).is_dir():
             pytest.skip(f"{name} is not here: set SNNREPRO_DATA to the folder that holds {places[name]}")
         return folder
