@@ -86,6 +86,7 @@ def test_benchmark_of_fidelity_of_a_folder_without_run_is_one_line(tmp_path, scr
     assert "no finished run" in done.stderr
 
 
+@pytest.mark.slow
 def test_benchmark_of_memory_shows_a_scan_linear_and_a_product_quadratic_in_time(tmp_path):
     words = ["memory", "--steps", "1024", "4096", "--size", "16", "--out", str(tmp_path)]
     done = alone("benchmark.py", *words, cwd=tmp_path)

@@ -31,6 +31,7 @@ def one_record(folder: Path) -> dict:
     return record
 
 
+@pytest.mark.slow
 def test_default_run_reaches_96_percent_and_ends_with_the_table(train, tmp_path):
     code, out, err = train()
     assert code == 0, err
@@ -204,7 +205,7 @@ def stop_after_first_checkpoint(folder: Path, words: list[str], number: signal.S
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "neuron"), [(signal.SIGINT, "psn"), (signal.SIGTERM, "mpe_psn")])
 def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_path, number, neuron):
-    words = ["trainer.max_epochs=30", f"neuron={neuron}", "architecture.dropout=0.2", "trainer.progress_bar=false"]
+    words = ["trainer.max_epochs=15", f"neuron={neuron}", "architecture.dropout=0.2", "trainer.progress_bar=false"]
     code, err = stop_after_first_checkpoint(tmp_path / "cut", words, number)
     assert code == 130, err
     assert "Traceback" not in err
