@@ -12,18 +12,18 @@ paths.runs_dir (runs) and results; a completed run is not run again, an interrup
 
 import argparse
 import fnmatch
+import itertools
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from snnrepro.config.check import CONFIGS
 from snnrepro.errors import UserError, did_you_mean
 from snnrepro.ledger.claims import Claim, Verdict, read_claims
 from snnrepro.ledger.tables import DASH, amount, show
-from snnrepro.reproduce import HARMLESS, Needed, Records, experiments, macs, needed, rate
+from snnrepro.reproduce import HARMLESS, Needed, Records, experiments, macs, needed, rate, start
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,22 +34,27 @@ def chosen(patterns: list[str], claims: list[Claim]) -> list[Claim]:
     for pattern in patterns:
         matching = [claim for claim in claims if fnmatch.fnmatchcase(claim.name, pattern)]
         if not matching:
-            near = did_you_mean(pattern, [claim.name for claim in claims]) if "*" not in pattern else ""
-            raise UserError(
-                f"no claim {pattern!r}{near if 'did you' in near else '; without claim= they are all listed'}"
-            )
+            raise UserError(f"no claim {pattern!r}{hint(pattern, [claim.name for claim in claims])}")
         found |= {claim.name: claim for claim in matching}
     return list(found.values())
 
 
-def figure(value: float | None, claim: Claim) -> str:
+def hint(pattern: str, names: list[str]) -> str:
+    """What may have been meant: all claims of an experiment, near names, or the list."""
+    if any(name.startswith(f"{pattern.rstrip('/')}/") for name in names):
+        return f"; did you mean '{pattern.rstrip('/')}/*'?"
+    near = did_you_mean(pattern, names) if "*" not in pattern else ""
+    return near if "did you" in near else "; without claim= they are all listed"
+
+
+def figure(value: float | None, claim: Claim, *, difference: bool = False) -> str:
     """A value in the claim's unit, as people read it."""
     if value is None:
         return DASH
     if claim.unit == "fraction":
-        points = claim.kind == "difference"
-        return f"{100 * value:+.2f} points" if points else f"{100 * value:.2f} %"
-    return {"times": f"{value:.2f} x", "spikes": f"{value:,.0f} spikes"}.get(claim.unit) or amount(value)
+        points = difference or claim.kind == "difference"
+        return f"{100 * value:+.4g} points" if points else f"{100 * value:.2f} %"
+    return f"{value:.4g} x" if claim.unit == "times" else amount(value, claim.unit)
 
 
 def measured(verdict: Verdict, claim: Claim) -> str:
@@ -83,6 +88,8 @@ def listing(claims: list[Claim], records: Records) -> None:
     show(table)
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     print(f"{len(claims)} claims: {counts}")
+    for file in records.broken:
+        print(f"no record of a run, passed over: {file}", file=sys.stderr)
     if speed is not None:
         print(
             f"cost: training, about, at {speed[0] / 1e9:.3g} billion multiply-accumulates a second, the median of "
@@ -113,16 +120,18 @@ def run_claim(claim: Claim, records: Records, folders: list[Path], arguments: ar
     todo: list[tuple[Needed, int]] = []
     for part in needed(claim, reduced=arguments.reduced):
         done = records.completed(part)
-        wanted = [part.first_seed + number for number in range(seeds)]
-        todo += [(part, seed) for seed in wanted if seed not in done or "overwrite=true" in arguments.extra]
+        if "overwrite=true" in arguments.extra:
+            done = set()
+        unused = (seed for seed in itertools.count(part.first_seed) if seed not in done)
+        todo += [(part, seed) for seed in itertools.islice(unused, max(0, seeds - len(done)))]
     for number, (part, seed) in enumerate(todo, 1):
         words = [*part.words, f"seed={seed}", *arguments.extra]
         print(f"\n{number} of {len(todo)}: python train.py {' '.join(words)}", flush=True)
-        done_with = subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=False)
-        if done_with.returncode == 130:
+        code = start(words)
+        if code == 130:
             raise KeyboardInterrupt
-        if done_with.returncode:
-            raise UserError(f"{claim.name} cannot be judged: train.py ended with {done_with.returncode}, see above")
+        if code:
+            raise UserError(f"{claim.name} cannot be judged: train.py ended with {code}, see above")
     return Records(folders) if todo else records
 
 
@@ -137,19 +146,29 @@ def verdict_of(claim: Claim, records: Records) -> None:
     if claim.kind == "ranking":
         table.add_row("paper", " > ".join(map(side, claim.runs)))
     else:
-        table.add_row("paper", f"{figure(claim.value, claim)}, within {figure(claim.tolerance, claim).lstrip('+')}")
+        table.add_row(
+            "paper",
+            f"{figure(claim.value, claim)}, within {figure(claim.tolerance, claim, difference=True).lstrip('+')}",
+        )
     table.add_row("ours", measured(verdict, claim))
     table.add_row("verdict", verdict.state + (f": {verdict.why}" if verdict.why else ""))
     show(table)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as train.py does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
 def parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="claim=NAME or claim=PATTERN, and words for train.py")
     parser.add_argument("--reduced", action="store_true", help="run the experiment's reduced version; no verdict")
     parser.add_argument("--seeds", type=int, help="runs a side (default: what the claim needs; reduced: 1)")
     parser.add_argument("--list", action="store_true", help="run nothing, judge the records there are")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     arguments.patterns = [word.partition("=")[2] for word in arguments.words if word.startswith("claim=")]
     arguments.extra = [word for word in arguments.words if not word.startswith("claim=")]
     for word in arguments.extra:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from snnrepro.config.check import check
 from snnrepro.config.compose import Job, compose_jobs, with_sections, with_sweep
 from snnrepro.errors import UserError
 
@@ -23,8 +22,6 @@ def launch(task: Callable[[], object]) -> int:
     try:
         sys.argv[1:] = with_sections(with_sweep(sys.argv[1:]))
         jobs = compose_jobs(sys.argv[1:])
-        for job in jobs:
-            check(job.config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -3,6 +3,8 @@
 import csv
 import json
 import statistics
+import subprocess
+import sys
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, NamedTuple
 
 from snnrepro.config.check import CONFIGS, check
 from snnrepro.config.compose import compose_job
+from snnrepro.config.sections import spelled
 from snnrepro.errors import UserError
 from snnrepro.ledger.claims import Claim, Verdict, is_reduced, judge, metric_of
 from snnrepro.ledger.record import identity
@@ -43,6 +46,7 @@ def needed(claim: Claim, *, reduced: bool) -> list[Needed]:
     sides = []
     for run in claim.runs:
         words = [f"experiment={claim.experiment}", *(f"{key}={spelled(value)}" for key, value in run.items())]
+        words += ["protocol=validated"] if claim.protocol == "validated" else []
         try:
             sides.append(_needed((*words, *(["scale=reduced"] if reduced else []))))
         except UserError as error:
@@ -50,34 +54,35 @@ def needed(claim: Claim, *, reduced: bool) -> list[Needed]:
     return sides
 
 
-def spelled(value: Any) -> str:
-    """A plain value as the command line spells it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 class Records:
-    """Every run.json below some folders, by identity; of two with the same one, that of the folder named first."""
+    """Every run.json below some folders, by identity.
+
+    Of two with the same one a completed run counts before another, then that of the folder named first. broken: files
+    that are no record.
+    """
 
     def __init__(self, folders: list[Path]) -> None:
         self.by_place: dict[str, dict[int, Record]] = defaultdict(dict)
         self.experiments: set[str] = set()
         self.rates: list[tuple[float, str]] = []  # MAC/s in training, and on what
-        for folder in folders:
-            for file in sorted(folder.rglob("run.json")):
-                try:
-                    self._add(json.loads(file.read_text()))
-                except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                    continue
+        self.broken: list[Path] = []
+        for file in (file for folder in folders for file in sorted(folder.rglob("run.json"))):
+            if (record := read(file)) is None:
+                self.broken.append(file)
+            else:
+                self._add(record)
 
     def _add(self, record: Record) -> None:
         place, _, seed = record["identity"].rpartition("/seed")
-        self.by_place[place].setdefault(int(seed), record)
+        known = self.by_place[place].get(int(seed))
+        if known is None or (known["status"] != "completed" and record["status"] == "completed"):
+            self.by_place[place][int(seed)] = record
         if record.get("experiment"):
             self.experiments.add(record["experiment"])
         metrics = record["metrics"]
         speed, macs = metrics.get("train/samples_per_second"), metrics.get("test/dense_macs_per_sample")
-        if speed and macs:
-            self.rates.append((3 * speed * macs, record["device"]["name"]))
+        if speed and macs and record.get("device"):
+            self.rates.append((3 * speed * macs, str(record["device"].get("name"))))
 
     def values(self, claim: Claim, sides: list[Needed], *, reduced: bool) -> list[list[float]]:
         """For every side the claim's metric over its seeds, of runs at full scale or of smaller ones."""
@@ -98,12 +103,30 @@ class Records:
         nothing: list[list[float]] = [[] for _ in claim.runs]
         if claim.blocked or claim.experiment not in self.experiments:
             return judge(claim, nothing, nothing)
-        full = needed(claim, reduced=False)
+        sides = needed(claim, reduced=False)
+        full = self.values(claim, sides, reduced=False)
         # A full run on a partial data set decides nothing either.
-        smaller = self.values(claim, full, reduced=True)
+        smaller = self.values(claim, sides, reduced=True)
         if not all(smaller):
             smaller = self.values(claim, needed(claim, reduced=True), reduced=True)
-        return judge(claim, self.values(claim, full, reduced=False), smaller)
+        verdict = judge(claim, full, smaller)
+        without = sum(len(self.completed(side)) for side in sides) - sum(map(len, full))
+        if verdict.state == "not run" and without and not any(smaller):
+            return verdict._replace(why=f"completed runs without {claim.metric}: {without}")
+        return verdict
+
+
+def read(file: Path) -> Record | None:
+    """A record with all that is judged in the shape that `train.py` writes; None for any other file."""
+    try:
+        record = json.loads(file.read_text())
+        place, _, seed = record["identity"].rpartition("/seed")
+        fine = bool(place) and seed.isdecimal() and isinstance(record["status"], str)
+        fine = fine and all(isinstance(record.get(key), dict | None) for key in ("device", "data"))
+        fine = fine and all(isinstance(value, int | float | None) for value in record["metrics"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return record if fine else None
 
 
 class Experiment(NamedTuple):
@@ -146,3 +169,13 @@ def macs(claim: Claim, table: dict[str, Experiment]) -> float | None:
 def rate(records: Records) -> tuple[float, int] | None:
     """Median training rate of the records in MAC/s, and of how many; None without records that have one."""
     return (statistics.median(r for r, _ in records.rates), len(records.rates)) if records.rates else None
+
+
+def start(words: list[str]) -> int:
+    """Run `train.py words...`; its exit code. A Ctrl-C reaches it too: it is given the time to record that it ended."""
+    with subprocess.Popen([sys.executable, str(CONFIGS.parent / "train.py"), *words]) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue

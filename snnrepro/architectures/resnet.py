@@ -17,7 +17,7 @@ from snnrepro.architectures.layers import (
     require_image,
     require_sizes,
 )
-from snnrepro.errors import UserError
+from snnrepro.errors import UserError, require_positive
 from snnrepro.types import PositiveFloat, PositiveInt
 
 
@@ -47,6 +47,7 @@ class ResNet19(SpikingSequential):
         conv_init: Literal["uniform", "kaiming_normal"] = "uniform",
     ) -> None:
         _check_stages(channels, blocks)
+        require_positive(stem=stem, hidden=hidden, norm_gain=norm_gain)
         require_image("ResNet-19", input_shape, 2 ** (len(channels) - 1))
 
         def spiking(size: int) -> nn.Module:
@@ -76,8 +77,8 @@ class SEWResNet(SpikingSequential):
     """conv 7x7 stride 2, neuron, AvgPool 3 stride 2, four stages of blocks, global average, Linear.
 
     A block is body(x) + shortcut(x) (spike-element-wise ADD, arXiv 2102.04159), body conv-norm-neuron-conv-norm-neuron,
-    so that its outputs are small whole numbers, no longer spikes; the first block of every stage but the first halves
-    height and width. blocks [2, 2, 2, 2] is SEW-ResNet-18, [3, 4, 6, 3] -34. Convolutions start kaiming_normal with
+    so that its outputs are sums, no longer spikes; the first block of every stage but the first halves height and width.
+    blocks [2, 2, 2, 2] is SEW-ResNet-18, [3, 4, 6, 3] -34. Convolutions start kaiming_normal with
     variance 2 / fan_out. time_embedding: add a learned number for each step to the (repeated) image, as PSN's code does
     although the papers do not mention it.
     Raises UserError where the input is not `C x H x W` or a side is below 32, or for non-positive sizes.
@@ -97,6 +98,7 @@ class SEWResNet(SpikingSequential):
         time_embedding: bool = True,
     ) -> None:
         _check_stages(channels, blocks)
+        require_positive(stem=stem)
         require_image("SEW-ResNet", input_shape, 2 ** (len(channels) + 1))
 
         def spiking(size: int) -> tuple[str, nn.Module]:
@@ -123,7 +125,7 @@ class SEWResNet(SpikingSequential):
 
 
 class TimeEmbedding(TimeLayer):
-    """x[t] + e[t], one learned number for each of T steps, which starts normal with deviation 0.02, cut at 2."""
+    """x[t] + e[t], one learned number for each of T steps, which starts normal with deviation 0.02."""
 
     def __init__(self, num_steps: int) -> None:
         super().__init__()

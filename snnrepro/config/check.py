@@ -16,6 +16,9 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PROTOCOLS = ("validated", "paper")
 SCALES = ("full", "reduced")
 
+# What an experiment's file holds beside settings (snnrepro.config.sections).
+SECTIONS = ("by_neuron", "reduced", "claims")
+
 
 def check(config: DictConfig) -> None:
     """Raise UserError for the first unknown key, wrong type, value out of range or foreign `_target_`."""
@@ -34,7 +37,7 @@ def check(config: DictConfig) -> None:
         if key == "experiment":
             raise UserError("an experiment file begins with the line `# @package _global_`; this one does not")
         if key not in known:
-            raise UserError(f"unknown key {key!r}{did_you_mean(str(key), known)}")
+            raise UserError(f"unknown key {key!r}{did_you_mean(str(key), sorted({*known, *SECTIONS}))}")
         if key in groups:
             _check_group(key, value)
         elif isinstance(root[key], dict) and key != "hydra":

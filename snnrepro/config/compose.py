@@ -1,12 +1,6 @@
-"""Compose the configs of a command line, one a job, and say in one line what Hydra finds wrong with it.
-
-An experiment file may hold, beside its settings, three sections: `by_neuron`, what it changes for some neurons;
-`reduced`, what `scale=reduced` changes, with `what` in words; `claims`, which snnrepro.ledger.claims reads. The first
-two are overrides as on a command line. They win over the experiment's settings and lose to the user's words.
-"""
+"""Compose the configs of a command line, one a job, and say in one line what Hydra finds wrong with it."""
 
 import itertools
-import json
 import re
 from typing import Any, NamedTuple
 
@@ -19,10 +13,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from snnrepro.config.check import CONFIGS, options
+from snnrepro.config.check import CONFIGS, SECTIONS, check, options
+from snnrepro.config.sections import additions, spelled
 from snnrepro.errors import UserError, did_you_mean
-
-SECTIONS = ("by_neuron", "reduced", "claims")
 
 
 class Job(NamedTuple):
@@ -38,16 +31,22 @@ class Job(NamedTuple):
 
 
 def compose_jobs(arguments: list[str]) -> list[Job]:
-    """The jobs that `train.py arguments` will run; none where Hydra only prints (--help, --cfg).
+    """The jobs that `train.py arguments` will run, checked; none where Hydra only prints (--help, --cfg).
 
-    Raises UserError for anything that does not compose.
+    Raises UserError for anything that does not compose or pass its check.
     """
     args, unknown = get_args_parser().parse_known_args(arguments)
+    if args.cfg and args.multirun:
+        raise UserError("--cfg prints the config of one run: leave sweep= and -m away")
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return []
     if unknown:
         raise UserError(f"cannot read {unknown[0]}: write overrides as key=value, options before them; see --help")
-    return [compose_job(overrides) for overrides in expand(args.overrides, sweep=args.multirun)]
+    jobs = []
+    for overrides in expand(args.overrides, sweep=args.multirun):
+        jobs.append(compose_job(overrides))
+        check(jobs[-1].config)
+    return jobs
 
 
 def with_sweep(arguments: list[str]) -> list[str]:
@@ -55,7 +54,7 @@ def with_sweep(arguments: list[str]) -> list[str]:
 
     A key that the user gives too is the user's. Raises UserError for an unknown sweep or several.
     """
-    named = [word for word in arguments if word.startswith("sweep=")]
+    named = [word for word in arguments if word.lstrip("+").startswith("sweep=")]
     if not named:
         return arguments
     name = named[0].partition("=")[2]
@@ -66,7 +65,7 @@ def with_sweep(arguments: list[str]) -> list[str]:
             else f"one sweep at a time, got {' '.join(named)}"
         )
     rest = [word for word in arguments if word not in named]
-    given = {word.partition("=")[0] for word in rest}
+    given = {word.lstrip("+").partition("=")[0] for word in rest}
     grid: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "sweep" / f"{name}.yaml"))
     assert isinstance(grid, dict)
     added = [f"{key}={choices}" for key, choices in grid.items() if key not in given]
@@ -123,18 +122,13 @@ def compose_job(overrides: list[str]) -> Job:
             raise UserError(f"{override.input_line} would delete a setting: set it to another value instead")
         group = override.key_or_group
         given.append(group)
-        if group in SECTIONS:
-            raise UserError(f"{group} belongs to an experiment's file, not to the command line")
+        if (section := group.partition(".")[0]) in SECTIONS:
+            raise UserError(f"{section} belongs to an experiment's file, not to the command line")
         if group in _groups() and group != "experiment" and not isinstance(override.value(), str):
             raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
     config, choices = _composed(overrides)
-    what: str | None = None
-    added: dict[str, Any] = {}
-    for section, values in _sections(config, choices).items():
-        if section == "reduced":
-            what = values.pop("what")
-        added |= {key: value for key, value in values.items() if not _is_the_users(key, given)}
-    words = [f"{key}={_word(value)}" for key, value in added.items()]
+    added, what = additions(config, str(choices["neuron"]), given)
+    words = [f"{key}={spelled(value)}" for key, value in added.items()]
     if words:
         config, choices = _composed([*words, *overrides])
     with open_dict(config):
@@ -159,48 +153,6 @@ def _composed(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
     return config, choices
 
 
-def _sections(config: DictConfig, choices: dict[str, str | None]) -> dict[str, dict[str, Any]]:
-    """What the experiment adds for this neuron, then for this scale: settings by their keys."""
-    found: dict[str, Any] = {}
-    by_neuron: Any = OmegaConf.to_container(config.get("by_neuron") or OmegaConf.create())
-    if not isinstance(by_neuron, dict):
-        raise UserError("by_neuron in an experiment's file holds neurons and their settings")
-    for neurons, values in by_neuron.items():
-        for name in (names := [word.strip() for word in str(neurons).split(",")]):
-            if name not in options("neuron"):
-                raise UserError(f"by_neuron names an unknown neuron {name!r}{did_you_mean(name, options('neuron'))}")
-        if choices["neuron"] in names:
-            found[str(neurons)] = values
-    if config.get("scale") == "reduced":
-        reduced: Any = OmegaConf.to_container(config.get("reduced") or OmegaConf.create())
-        if not isinstance(reduced, dict) or not isinstance(reduced.get("what"), str):
-            raise UserError(
-                "scale=reduced needs an experiment with a section `reduced` that says `what` it reduces: "
-                f"{', '.join(options('experiment'))}"
-            )
-        found["reduced"] = reduced
-    for section, values in found.items():
-        if not isinstance(values, dict):
-            raise UserError(f"the section {section} of an experiment's file holds settings, key: value, got {values!r}")
-    return found
-
-
-def _is_the_users(key: str, given: list[str]) -> bool:
-    """Whether the user set this key, or chose another config of its group. The neuron's keys are for that neuron."""
-    group = key.partition(".")[0]
-    return key in given or (group != "neuron" and group in given)
-
-
-def _word(value: Any) -> str:
-    """A value as the command line spells it."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_word(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_word, value)) + "]"
-    plain = isinstance(value, str) and re.fullmatch(r"[\w./-]+", value)
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)
-
-
 def _one_line(error: Exception, overrides: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.partition("/")
@@ -222,7 +174,7 @@ def _groups() -> list[str]:
 def _near_key(key: str, overrides: list[str]) -> str:
     """Near matches among the keys of the config that the chosen groups make, on the level of the unknown key."""
     chosen = [word for word in overrides if word.partition("=")[0] in _groups()]
-    config: Any = compose_job(chosen if key not in _groups() else []).config
+    config: Any = _composed(chosen if key not in _groups() else [])[0]
     *parents, last = key.split(".")
     node = OmegaConf.select(config, ".".join(parents)) if parents else config
     if not isinstance(node, DictConfig):

@@ -20,6 +20,7 @@ The verdict is the same for all: `blocked`; `not run` where a side has fewer tha
 """
 
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from snnrepro.errors import UserError, did_you_mean
 KINDS = ("value", "difference", "ratio", "ranking")
 REQUIRED = ("id", "statement", "kind", "run", "metric", "value", "tolerance", "unit", "min_seeds", "source")
 OPTIONAL = ("against", "blocked", "protocol")
+
+ROUNDING = 1e-12
 
 Overrides = dict[str, Any]
 
@@ -79,7 +82,7 @@ def read_claims(folder: Path) -> list[Claim]:
         experiment = file.relative_to(folder).with_suffix("").as_posix()
         try:
             content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        except (YAMLError, OmegaConfBaseException, OSError) as error:
+        except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
             raise UserError(" ".join(f"{file} cannot be read: {error}".split())) from None
         found += claims_of(experiment, content.get("claims") or [] if isinstance(content, dict) else [])
     return found
@@ -116,10 +119,15 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         raise UserError(f"{where}: kind is one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "ranking":
         runs = entry["run"]
-        if not isinstance(runs, list) or len(runs) < 2 or entry["value"] is not None or entry.get("against"):
+        if (
+            not isinstance(runs, list)
+            or len(runs) < 2
+            or entry["value"] is not None
+            or entry.get("against") is not None
+        ):
             raise UserError(f"{where}: a ranking lists at least two runs, the best first, with value: null")
     else:
-        runs = [entry["run"], *([entry["against"]] if entry.get("against") else [])]
+        runs = [entry["run"], *([] if entry.get("against") is None else [entry["against"]])]
         if len(runs) != (1 if kind == "value" else 2):
             raise UserError(f"{where}: a {kind} {'has no' if kind == 'value' else 'needs'} `against`")
         if not _is_number(entry["value"]):
@@ -131,6 +139,8 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
     seeds = entry["min_seeds"]
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise UserError(f"{where}: min_seeds must be a whole number above 0, got {seeds!r}")
+    if not isinstance(entry.get("blocked", ""), str):
+        raise UserError(f"{where}: blocked is the reason, a text, got {entry['blocked']!r}")
     if entry.get("protocol", "paper") not in ("paper", "validated"):
         raise UserError(f"{where}: protocol is paper or validated, got {entry['protocol']!r}")
     return Claim(
@@ -151,7 +161,7 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def judge(claim: Claim, full: Sequence[Sequence[float]], reduced: Sequence[Sequence[float]]) -> Verdict:
@@ -181,9 +191,10 @@ def measured(claim: Claim, values: Sequence[Sequence[float]]) -> tuple[float, ..
 
 
 def _holds(claim: Claim, ours: tuple[float, ...]) -> bool:
+    # What decimal figures differ by is not exact in binary.
     if claim.value is None:
-        return all(better - worse > claim.tolerance for better, worse in itertools.pairwise(ours))
-    return abs(ours[0] - claim.value) <= claim.tolerance + 1e-12
+        return all(better - worse > claim.tolerance + ROUNDING for better, worse in itertools.pairwise(ours))
+    return abs(ours[0] - claim.value) <= claim.tolerance + ROUNDING
 
 
 def metric_of(record: Mapping[str, Any], claim: Claim) -> float | None:
