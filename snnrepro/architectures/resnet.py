@@ -77,8 +77,8 @@ class SEWResNet(SpikingSequential):
     """conv 7x7 stride 2, neuron, AvgPool 3 stride 2, four stages of blocks, global average, Linear.
 
     A block is body(x) + shortcut(x) (spike-element-wise ADD, arXiv 2102.04159), body conv-norm-neuron-conv-norm-neuron,
-    so that its outputs are sums, no longer spikes; the first block of every stage but the first halves height and width.
-    blocks [2, 2, 2, 2] is SEW-ResNet-18, [3, 4, 6, 3] -34. Convolutions start kaiming_normal with
+    so that its outputs are sums, no longer spikes; the first block of every stage but the first halves height and
+    width. blocks [2, 2, 2, 2] is SEW-ResNet-18, [3, 4, 6, 3] -34. Convolutions start kaiming_normal with
     variance 2 / fan_out. time_embedding: add a learned number for each step to the (repeated) image, as PSN's code does
     although the papers do not mention it.
     Raises UserError where the input is not `C x H x W` or a side is below 32, or for non-positive sizes.
