@@ -83,6 +83,8 @@ def rows() -> list[dict[str, Any]]:
         job = compose_job([f"experiment={name}"])
         config, (data, dataset) = job.config, data_module([f"experiment={name}"])
         sizes = {"input_shape": data.input_shape, "num_classes": data.num_classes, "num_steps": data.num_steps}
+        if "weights" in config.architecture:
+            config.architecture.weights = None  # no size depends on them
         architecture = instantiate(config.architecture, _convert_="all")
         with torch.device("meta"):
             network = architecture(neuron=instantiate(config.neuron, _convert_="all"), **sizes)

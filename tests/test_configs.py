@@ -22,7 +22,8 @@ SMALL |= {name: ["architecture.hidden=[16]"] for name in options("architecture")
 SMALL |= {
     name: ["architecture.layers=[4,M,4,A,4,A]"] for name in ("vgg_dvs", "psu_vgg_dvs", "dvs_gesture", "psu_cifar")
 }
-SMALL |= {name: ["architecture.channels=[4,4,4,4]", "architecture.stem=4"] for name in ("sew_resnet18", "sew_resnet34")}
+SEW = [f"sew_resnet{depth}{start}" for depth in (18, 34) for start in ("", "_pretrained")]
+SMALL |= {name: ["architecture.channels=[4,4,4,4]", "architecture.stem=4", "architecture.weights=null"] for name in SEW}
 SMALL |= {name: ["architecture.channels=[4,4,4]"] for name in ("resnet19", "resnet19_kaiming")}
 
 
@@ -93,7 +94,8 @@ def test_config_composes_and_passes_its_check(group, name):
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_experiment_takes_a_training_step_at_its_full_size(experiment, synthetic, tmp_path):
     """The paper's network on inputs of the data's shape; two samples a batch, the least for a batch norm."""
-    job = compose_job([f"experiment={experiment}", "trainer=smoke", "dataset.batch_size=2", "dataset.num_workers=0"])
+    words = [f"experiment={experiment}", "trainer=smoke", "dataset.batch_size=2", "dataset.num_workers=0"]
+    job = compose_job([*words, *(["architecture.weights=null"] if experiment == "psn/imagenet" else [])])
     check(job.config)
     with Session(job.config, tmp_path, ("experiment", "neuron-hash", "seed0")) as session:
         network = session.classifier.network

@@ -3,7 +3,9 @@
 Shapes: input `[T, B, C, H, W]`; output `[T, B, K]`.
 """
 
+import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -80,8 +82,10 @@ class SEWResNet(SpikingSequential):
     so that its outputs are sums, no longer spikes; the first block of every stage but the first halves height and
     width. blocks [2, 2, 2, 2] is SEW-ResNet-18, [3, 4, 6, 3] -34. Convolutions start kaiming_normal with
     variance 2 / fan_out. time_embedding: add a learned number for each step to the (repeated) image, as PSN's code does
-    although the papers do not mention it.
-    Raises UserError where the input is not `C x H x W` or a side is below 32, or for non-positive sizes.
+    although the papers do not mention it. weights: `torchvision` starts from torchvision's ANN of the same shape, as
+    PSN does; its file is read from torch's hub folder, never downloaded.
+    Raises UserError where the input is not `C x H x W` or a side is below 32, for non-positive sizes, and for weights
+    that are not there or do not fit.
     Source: the ImageNet networks of PSN's code, arXiv 2304.12760.
     """
 
@@ -96,6 +100,7 @@ class SEWResNet(SpikingSequential):
         channels: Sequence[PositiveInt] = (64, 128, 256, 512),
         blocks: Sequence[PositiveInt] = (2, 2, 2, 2),
         time_embedding: bool = True,
+        weights: Literal["torchvision"] | None = None,
     ) -> None:
         _check_stages(channels, blocks)
         require_positive(stem=stem)
@@ -122,6 +127,50 @@ class SEWResNet(SpikingSequential):
             ("readout", nn.Linear(before, num_classes)),
         )
         _start(self, "kaiming_normal", 1.0)
+        if weights == "torchvision":
+            load_torchvision(self, blocks)
+
+
+def load_torchvision(network: SEWResNet, blocks: Sequence[int]) -> None:
+    """Copy the weights of torchvision's ResNet-18 or -34 into a SEW-ResNet with as many blocks a stage, in place.
+
+    Raises UserError where there is no such ResNet, its file is not in torch's hub folder, or another size is built.
+    """
+    from torchvision.models import ResNet18_Weights, ResNet34_Weights
+
+    known: dict[tuple[int, ...], tuple[str, Any]] = {
+        (2, 2, 2, 2): ("resnet18", ResNet18_Weights),
+        (3, 4, 6, 3): ("resnet34", ResNet34_Weights),
+    }
+    if tuple(blocks) not in known:
+        raise UserError(f"architecture.weights=torchvision goes with blocks {' or '.join(map(str, map(list, known)))}")
+    name, published = known[tuple(blocks)]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.IMAGENET1K_V1.url).name
+    if not file.is_file():
+        raise UserError(
+            f'architecture.weights=torchvision: {file} is not there; fetch it, python -c "import torchvision; '
+            f"torchvision.models.{name}(weights='IMAGENET1K_V1')\", or take architecture.weights=null"
+        )
+    ours = {"conv1": "conv1", "bn1": "norm1", "fc": "readout1"}
+    numbers = [(stage, number) for stage, count in enumerate(blocks, 1) for number in range(count)]
+    parts = {"conv1": "body.conv1", "bn1": "body.norm1", "conv2": "body.conv2", "bn2": "body.norm2"}
+    parts |= {"downsample.0": "shortcut.conv1", "downsample.1": "shortcut.norm1"}
+    for at, (stage, number) in enumerate(numbers, 1):
+        ours |= {f"layer{stage}.{number}.{theirs}": f"block{at}.{mine}" for theirs, mine in parts.items()}
+    renamed = {}
+    try:
+        for full_name, value in torch.load(file, map_location="cpu", weights_only=True).items():
+            module, _, kind = full_name.rpartition(".")
+            renamed[f"{ours[module]}.{kind}"] = value
+    except (OSError, EOFError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError):
+        raise UserError(f"{file} cannot be read as torchvision's {name}: remove it and fetch it again") from None
+    try:
+        left = network.load_state_dict(renamed, strict=False)
+    except RuntimeError:
+        raise UserError(
+            f"architecture.weights=torchvision fits torchvision's {name} only: its channels, 3 x H x W, 1,000 classes"
+        ) from None
+    assert not left.unexpected_keys
 
 
 class TimeEmbedding(TimeLayer):

@@ -37,14 +37,16 @@ def parameters(target: str) -> dict[str, Parameter]:
             for inner in node.body:
                 if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
                     own = _of(inner.args, ours=module.startswith("snnrepro."), skip=2)
-                    return own if inner.args.kwarg is None else _inherited(tree, node) | own
-            return _inherited(tree, node)
+                    return own if inner.args.kwarg is None else _inherited(tree, node, module) | own
+            return _inherited(tree, node, module)
     raise UserError(f"_target_ {target}: {module} defines no {name}")
 
 
-def _inherited(tree: ast.Module, node: ast.ClassDef) -> dict[str, Parameter]:
-    """What the first base class takes, where its module imports it from snnrepro by name."""
+def _inherited(tree: ast.Module, node: ast.ClassDef, module: str) -> dict[str, Parameter]:
+    """What the first base class takes, where it stands in this module or is imported from snnrepro by name."""
     base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else None
+    if base in [other.name for other in tree.body if isinstance(other, ast.ClassDef)]:
+        return parameters(f"{module}.{base}")
     for line in (line for line in tree.body if isinstance(line, ast.ImportFrom)):
         if (line.module or "").startswith("snnrepro.") and base in [alias.name for alias in line.names]:
             return parameters(f"{line.module}.{base}")

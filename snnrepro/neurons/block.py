@@ -136,54 +136,6 @@ class Block(Neuron):
         return f"version={self.version}, {super().extra_repr()}"
 
 
-class LIFSingleSpike(SteppedNeuron):
-    """The Block paper's step-by-step baseline: a leaky integrator that is silent after its first spike.
-
-        V[t] = beta v[t-1] + x[t], and 0 after the spike
-        s[t] = 1[V[t] > v_threshold], and 0 after the spike
-        v[t] = V[t] - s[t]
-
-    `beta` [F]: learned where learn_beta, used within [0, 1]. The reset is not detached. Fires where the Block does.
-    Cost: O(T), sequential.
-    Source: Taylor, King, Harper, arXiv 2205.15286, and its code.
-    Raises UserError for a missing num_features, beta outside [0, 1] or v_threshold <= 0.
-    """
-
-    fires_at_threshold = False
-    per_feature = True
-
-    def __init__(
-        self,
-        num_steps: int | None = None,
-        num_features: int | None = None,
-        *,
-        beta: Fraction = HIDDEN_BETA,
-        learn_beta: bool = True,
-        v_threshold: PositiveFloat = 1.0,
-        surrogate: SurrogateSpec = "fast_sigmoid",
-        backend: Literal["auto", "reference"] = "auto",
-    ) -> None:
-        super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
-        assert num_features is not None
-        require_positive(v_threshold=v_threshold)
-        self.beta = _beta(num_features, beta, learn_beta)
-
-    def _constants(self, step: Tensor) -> Tensor:
-        return per_feature(self.beta.clamp(0, 1), step)
-
-    def _update(self, x: Tensor, state: State, constants: Tensor) -> tuple[Tensor, Tensor]:
-        fired = state["fired"] if "fired" in state else torch.zeros_like(x)
-        charged = constants * state["v"] + x if "v" in state else x
-        spikes, h = self._fire(charged) * (1 - fired), charged * (1 - fired)
-        # As released: where neither has fired, the maximum passes half of the gradient to each.
-        state.update(v=h - spikes * self.v_threshold, fired=torch.maximum(fired, spikes))
-        return h, spikes
-
-    def operations(self, num_steps: int) -> Operations:
-        """A step: one MAC for V, one AC for the reset; V and whether it has fired are kept."""
-        return Operations(num_steps, num_steps, state_bytes=8)
-
-
 class LIFMultiSpike(SteppedNeuron):
     """The Block paper's other step-by-step baseline: a leaky integrator with a decay for each feature and a soft reset.
 
@@ -229,3 +181,29 @@ class LIFMultiSpike(SteppedNeuron):
     def operations(self, num_steps: int) -> Operations:
         """A step: one MAC for V, one AC for the reset; V is kept."""
         return Operations(num_steps, num_steps, state_bytes=4)
+
+
+class LIFSingleSpike(LIFMultiSpike):
+    """The Block paper's step-by-step baseline: a leaky integrator that is silent after its first spike.
+
+        V[t] = beta v[t-1] + x[t], and 0 after the spike
+        s[t] = 1[V[t] > v_threshold], and 0 after the spike
+        v[t] = V[t] - s[t]
+
+    `beta` [F]: learned where learn_beta, used within [0, 1]. The reset is not detached. Fires where the Block does.
+    Cost: O(T), sequential.
+    Source: Taylor, King, Harper, arXiv 2205.15286, and its code.
+    Raises UserError for a missing num_features, beta outside [0, 1] or v_threshold <= 0.
+    """
+
+    def _update(self, x: Tensor, state: State, constants: Tensor) -> tuple[Tensor, Tensor]:
+        fired = state["fired"] if "fired" in state else torch.zeros_like(x)
+        charged = constants * state["v"] + x if "v" in state else x
+        spikes, h = self._fire(charged) * (1 - fired), charged * (1 - fired)
+        # As released: where neither has fired, the maximum passes half of the gradient to each.
+        state.update(v=h - spikes * self.v_threshold, fired=torch.maximum(fired, spikes))
+        return h, spikes
+
+    def operations(self, num_steps: int) -> Operations:
+        """A step: one MAC for V, one AC for the reset; V and whether it has fired are kept."""
+        return Operations(num_steps, num_steps, state_bytes=8)

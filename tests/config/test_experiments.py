@@ -268,7 +268,7 @@ PAPERS: dict[str, dict[str, Any]] = {
     "psn/imagenet": {
         **of_paper(PSN, 2020, amp=True),
         **PSN_NEURON,
-        **architecture("SEWResNet", stem=64, channels=[64, 128, 256, 512], blocks=[2, 2, 2, 2]),
+        **architecture("SEWResNet", stem=64, channels=[64, 128, 256, 512], blocks=[2, 2, 2, 2], weights="torchvision"),
         **data("imagenet", 4, 64, 320, False, encoding="repeat", image_shape=[3, 224, 224]),
         **sgd(0.1),
         **cosine(),
@@ -419,7 +419,12 @@ def test_experiment_holds_the_papers_settings(experiment):
 
 
 def test_other_nets_of_the_papers_are_one_word_away():
-    assert job("experiment=psn/imagenet", "architecture=sew_resnet34").config.architecture.blocks == [3, 4, 6, 3]
+    assert job("experiment=psn/imagenet", "architecture=sew_resnet34_pretrained").config.architecture.blocks == [
+        3,
+        4,
+        6,
+        3,
+    ]
     fc = job("experiment=psu/shd", "architecture=psu_shd_fc").config.architecture
     assert (fc.hidden, fc.attention) == ([128, 128, 128], False)
 

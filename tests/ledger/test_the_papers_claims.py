@@ -67,10 +67,10 @@ ACCURACIES = {
         for steps, best, last in ((4, 82.3, 81.0), (8, 85.3, 84.4), (10, 85.9, 85.5))
         for metric, figure in ((BEST, best), (LAST, last))
     },
-    ("psn/imagenet", "psn architecture=sew_resnet18", BEST): 67.63,
-    ("psn/imagenet", "psn architecture=sew_resnet18", LAST): 67.12,
-    ("psn/imagenet", "psn architecture=sew_resnet34", BEST): 70.54,
-    ("psn/imagenet", "psn architecture=sew_resnet34", LAST): 70.31,
+    ("psn/imagenet", "psn architecture=sew_resnet18_pretrained", BEST): 67.63,
+    ("psn/imagenet", "psn architecture=sew_resnet18_pretrained", LAST): 67.12,
+    ("psn/imagenet", "psn architecture=sew_resnet34_pretrained", BEST): 70.54,
+    ("psn/imagenet", "psn architecture=sew_resnet34_pretrained", LAST): 70.31,
     ("psu/shd", "rpsu architecture=psu_shd_fc", BEST): 92.49,
     **{
         ("mpe_psn/cifar10_dvs", f"mpe_psn dataset.num_steps={steps}{mixed}", BEST): figure
