@@ -30,7 +30,7 @@ lint: install ## check format, style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: install ## write docs/neurons.md and docs/data.md from the code
+docs: install ## write docs/neurons.md, data.md and experiments.md from the code
 	$(BIN)/python scripts/document.py
 
 report: install ## compare the recorded runs: table and learning curves in runs/report

@@ -149,6 +149,8 @@ def described(name: str) -> list[str]:
     """The head of an experiment's file, and its two sections in words."""
     from omegaconf import OmegaConf
 
+    from snnrepro.config.sections import spelled
+
     file = ROOT / "configs" / "experiment" / f"{name}.yaml"
     head = []
     for line in file.read_text().splitlines()[1:]:
@@ -158,7 +160,7 @@ def described(name: str) -> list[str]:
     content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     lines = [*head, ""]
     for neurons, changes in (content.get("by_neuron") or {}).items():
-        words = ", ".join(f"`{key}={value}`" for key, value in changes.items())
+        words = ", ".join(f"`{key}={spelled(value)}`" for key, value in changes.items())
         lines.append(f"- with {neurons}: {words}")
     return [*lines, f"- reduced: {content['reduced']['what']}"]
 
