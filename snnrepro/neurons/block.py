@@ -137,7 +137,7 @@ class Block(Neuron):
 
 
 class LIFMultiSpike(SteppedNeuron):
-    """The Block paper's other step-by-step baseline: a leaky integrator with a decay for each feature and a soft reset.
+    """The Block paper's multi-spike baseline: a leaky integrator, step by step, with a decay for each feature.
 
         V[t] = beta v[t-1] + x[t]
         s[t] = 1[V[t] > v_threshold]
@@ -184,7 +184,7 @@ class LIFMultiSpike(SteppedNeuron):
 
 
 class LIFSingleSpike(LIFMultiSpike):
-    """The Block paper's step-by-step baseline: a leaky integrator that is silent after its first spike.
+    """The Block paper's single-spike baseline: a leaky integrator, step by step, that is silent after its first spike.
 
         V[t] = beta v[t-1] + x[t], and 0 after the spike
         s[t] = 1[V[t] > v_threshold], and 0 after the spike
