@@ -177,7 +177,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         if not word.startswith(HARMLESS):
             raise UserError(
                 f"{word} would make another run than the one that is claimed: what may be set here is "
-                f"{', '.join(key.rstrip('=') for key in HARMLESS)}"
+                f"{', '.join(key.rstrip('=.') for key in HARMLESS)}"
             )
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds must be above 0, got {arguments.seeds}")
