@@ -71,7 +71,7 @@ def listing(claims: list[Claim], records: Records) -> None:
     table.add_column("paper", no_wrap=True)
     for column in ("its value", "data", "cost", "state", "ours"):
         table.add_column(column, overflow="fold")
-    known, speed, states = experiments(), rate(records), []
+    known, states = experiments(), []
     for claim in claims:
         verdict = records.verdict(claim)
         states.append(verdict.state)
@@ -81,7 +81,7 @@ def listing(claims: list[Claim], records: Records) -> None:
             (re.findall(r"arXiv [\d.]+", claim.source) or [DASH])[0],
             figure(claim.value, claim) if claim.kind != "ranking" else " > ".join(map(side, claim.runs)),
             row.dataset if row else DASH,
-            DASH if verdict.state == "blocked" else duration(macs(claim, known), speed),
+            DASH if verdict.state == "blocked" else duration(macs(claim, known), rate(records, claim.experiment)),
             verdict.state + (f": {verdict.why}" if verdict.why and verdict.state == "not run" else ""),
             measured(verdict, claim),
         )
@@ -90,10 +90,10 @@ def listing(claims: list[Claim], records: Records) -> None:
     print(f"{len(claims)} claims: {counts}")
     for file in records.broken:
         print(f"no record of a run, passed over: {file}", file=sys.stderr)
-    if speed is not None:
+    if records.rates:
         print(
-            f"cost: training, about, at {speed[0] / 1e9:.3g} billion multiply-accumulates a second, the median of "
-            f"{speed[1]} recorded run{'s' if speed[1] > 1 else ''} ({', '.join(sorted({n for _, n in records.rates}))})"
+            "cost: training, about, at the median rate of the experiment's recorded runs, else of all "
+            f"{len(records.rates)} ({', '.join(sorted({device for _, device, _ in records.rates}))})"
         )
 
 
@@ -101,13 +101,13 @@ def side(run: dict[str, Any]) -> str:
     return " ".join(str(value) if key == "neuron" else f"{key}={value}" for key, value in run.items())
 
 
-def duration(cost: float | None, speed: tuple[float, int] | None) -> str:
+def duration(cost: float | None, speed: float | None) -> str:
     """Seconds, minutes, hours or days of training; multiply-accumulates where no run tells a rate."""
     if cost is None:
         return DASH
     if speed is None:
         return f"{cost:.1e} MACs"
-    seconds = cost / speed[0]
+    seconds = cost / speed
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.2g} {unit}" if seconds / size < 100 else f"{seconds / size:.0f} {unit}"

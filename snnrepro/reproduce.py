@@ -64,7 +64,7 @@ class Records:
     def __init__(self, folders: list[Path]) -> None:
         self.by_place: dict[str, dict[int, Record]] = defaultdict(dict)
         self.experiments: set[str] = set()
-        self.rates: list[tuple[float, str]] = []  # MAC/s in training, and on what
+        self.rates: list[tuple[float, str, str | None]] = []  # MAC/s in training, on what, of which experiment
         self.broken: list[Path] = []
         for file in (file for folder in folders for file in sorted(folder.rglob("run.json"))):
             if (record := read(file)) is None:
@@ -82,7 +82,7 @@ class Records:
         metrics = record["metrics"]
         speed, macs = metrics.get("train/samples_per_second"), metrics.get("test/dense_macs_per_sample")
         if speed and macs and record.get("device"):
-            self.rates.append((3 * speed * macs, str(record["device"].get("name"))))
+            self.rates.append((3 * speed * macs, str(record["device"].get("name")), record.get("experiment")))
 
     def values(self, claim: Claim, sides: list[Needed], *, reduced: bool) -> list[list[float]]:
         """For every side the claim's metric over its seeds, of runs at full scale or of smaller ones."""
@@ -166,9 +166,14 @@ def macs(claim: Claim, table: dict[str, Experiment]) -> float | None:
     return one * claim.min_seeds * sum(steps)
 
 
-def rate(records: Records) -> tuple[float, int] | None:
-    """Median training rate of the records in MAC/s, and of how many; None without records that have one."""
-    return (statistics.median(r for r, _ in records.rates), len(records.rates)) if records.rates else None
+def rate(records: Records, experiment: str) -> float | None:
+    """Median training rate in MAC/s of the experiment's records, else of all; None where there is none.
+
+    A small net trains at a hundredth of a large one's: nearly all of its time is not arithmetic.
+    """
+    own = [rate for rate, _, of in records.rates if of == experiment]
+    rates = own or [rate for rate, _, _ in records.rates]
+    return statistics.median(rates) if rates else None
 
 
 def start(words: list[str]) -> int:

@@ -9,6 +9,7 @@ import torch
 from snnrepro.config.check import CONFIGS, check, options
 from snnrepro.config.compose import compose_job
 from snnrepro.data.datamodule import DataModule
+from snnrepro.data.event_augment import EventAugmentation
 from snnrepro.data.images import ImageDataModule
 from snnrepro.data.recorded import RecordedDataModule
 from snnrepro.data.samples import ArraySamples, Samples
@@ -165,3 +166,18 @@ def test_the_record_says_how_many_test_samples_a_dropped_batch_leaves(synthetic,
         assert (samples["test"], samples["test_available"]) == (56, 60)
         session.test()
         assert session.costs._operations.samples == 56
+
+
+def test_an_augmentation_of_events_is_told_the_epoch_of_the_training(synthetic, tmp_path, monkeypatch):
+    seen, on_frames = [], EventAugmentation.on_frames
+
+    def watched(self, x, labels, num_classes, epoch=0):
+        seen.append(epoch)
+        return on_frames(self, x, labels, num_classes, epoch)
+
+    monkeypatch.setattr(EventAugmentation, "on_frames", watched)
+    words = ["dataset=nmnist", "dataset.num_steps=2", "architecture.hidden=[4]", "dataset.batch_size=50"]
+    job = compose_job([*words, "trainer.max_epochs=3", "trainer.progress_bar=false"])
+    with Session(job.config, tmp_path, ("group", "neuron-hash", "seed0")) as session:
+        session.fit(None)
+    assert seen == [0, 0, 1, 1, 2, 2]

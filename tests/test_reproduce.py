@@ -159,6 +159,14 @@ def test_the_list_judges_the_records_that_are_there(script, nothing_runs):
     assert "2 reduced" in done.stdout
 
 
+def test_a_cost_is_told_by_the_rate_of_the_experiments_own_runs_before_those_of_others():
+    records = reproduce.Records([])
+    records.rates = [(10.0, "a", "big"), (30.0, "a", "big"), (1.0, "a", "small")]
+    assert [reproduce.rate(records, name) for name in ("big", "small", "new")] == [20.0, 1.0, 10.0]
+    records.rates = []
+    assert reproduce.rate(records, "big") is None
+
+
 def test_the_list_tells_costs_as_time_where_a_record_tells_a_rate(script, nothing_runs):
     metrics = {"train/samples_per_second": 1000.0, "test/dense_macs_per_sample": 84000.0}
     leave(["experiment=block/yin_yang"], metrics, device={"type": "cpu", "name": "An old processor"})
@@ -167,7 +175,7 @@ def test_the_list_tells_costs_as_time_where_a_record_tells_a_rate(script, nothin
     shown = rows(done.stdout)
     assert shown[VALUE][3] == "1.7 h"
     assert shown[RATIO][3] == "3.3 h"
-    assert "1 recorded run (An old processor)" in done.stdout
+    assert "recorded runs, else of all 1 (An old processor)" in done.stdout
 
 
 def test_patterns_and_names_choose_each_claim_once_and_list_runs_nothing(script, nothing_runs):

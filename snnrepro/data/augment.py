@@ -76,7 +76,6 @@ class Augmentation:
         self.cutmix_alpha = cutmix_alpha
         self.mix_probability = mix_probability
         self.hard_labels = hard_labels
-        self.epoch = 0  # of no matter here; every augmentation is told
         self._operations = _operations(policy)
         self._warp = v2.RandomPerspective(perspective_scale, p=1.0)
         self._eraser = v2.RandomErasing(p=1.0)

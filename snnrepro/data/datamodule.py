@@ -78,6 +78,7 @@ class DataModule(L.LightningDataModule):
         self.split_seed = split_seed
         self.drop_last = drop_last
         self.drop_last_test = drop_last_test
+        self.epoch = 0  # of the batch that `prepare` is given
         self.num_workers = num_workers
         self.splits: dict[str, int] = {}
         self.facts: dict[str, Any] = {}
@@ -174,7 +175,7 @@ class DataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         x, y = batch
         if self.trainer is not None:
-            self.augmentation.epoch = self.trainer.current_epoch
+            self.epoch = self.trainer.current_epoch
         return self.prepare(x, y, training=self.trainer is not None and self.trainer.training)
 
     def _loader(self, split: str) -> DataLoader[Batch]:

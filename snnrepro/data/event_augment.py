@@ -49,7 +49,6 @@ class EventAugmentation:
         self.mixup_alpha = mixup_alpha
         self.mixup_probability = mixup_probability
         self.mixup_epochs = mixup_epochs
-        self.epoch = 0  # from 0; the data module says
         self.hard_labels = hard_labels
 
     def describe(self) -> str:
@@ -64,8 +63,8 @@ class EventAugmentation:
         }
         return " + ".join(name for name, on in parts.items() if on) or "none"
 
-    def on_frames(self, x: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-        """Counts of events, float (drop wants them not negative), and labels `[B]`, on any device.
+    def on_frames(self, x: Tensor, labels: Tensor, num_classes: int, epoch: int = 0) -> tuple[Tensor, Tensor]:
+        """Counts of events, float (drop wants them not negative), and labels `[B]`, on any device. epoch: from 0.
 
         Raises UserError for one-dimensional input where crop_padding, flip or rotate is on.
         """
@@ -85,7 +84,7 @@ class EventAugmentation:
             x = _rotated(x, self.rotate)
         if self.drop > 0:
             x = _thinned(x, self.drop)
-        mixes = self.mixup_epochs is None or self.epoch < self.mixup_epochs
+        mixes = self.mixup_epochs is None or epoch < self.mixup_epochs
         if self.mixup_alpha > 0 and mixes and happens(self.mixup_probability):
             x, labels = mixup(x, labels, num_classes, self.mixup_alpha, batch_dim=1)
             labels = labels.argmax(1) if self.hard_labels else labels

@@ -140,7 +140,7 @@ class EventDataModule(RecordedDataModule):
             small = interpolate(frames.flatten(0, 1), self.resize, mode="bilinear", align_corners=corners)
             frames = small.reshape(*x.shape[:2], *small.shape[1:])
         if training:
-            frames, y = self.augmentation.on_frames(frames, y, self.num_classes)
+            frames, y = self.augmentation.on_frames(frames, y, self.num_classes, self.epoch)
         return frames, y
 
 

@@ -174,7 +174,7 @@ class SpeechDataModule(RecordedDataModule):
         """`[T, B, F]` -> float, in training augmented."""
         frames = x.float()
         if training:
-            frames, y = self.augmentation.on_frames(frames, y, self.num_classes)
+            frames, y = self.augmentation.on_frames(frames, y, self.num_classes, self.epoch)
         return frames, y
 
 

@@ -188,7 +188,7 @@ class LIFSingleSpike(LIFMultiSpike):
 
         V[t] = beta v[t-1] + x[t], and 0 after the spike
         s[t] = 1[V[t] > v_threshold], and 0 after the spike
-        v[t] = V[t] - s[t]
+        v[t] = V[t] - v_threshold s[t]
 
     `beta` [F]: learned where learn_beta, used within [0, 1]. The reset is not detached. Fires where the Block does.
     Cost: O(T), sequential.

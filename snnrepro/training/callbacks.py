@@ -110,8 +110,7 @@ class BestLossRestart(Callback):
                 optimizer.state.clear()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["train/loss"])
-        if self._restarts(trainer) and loss < self.lowest:
+        if self._restarts(trainer) and (loss := float(trainer.callback_metrics["train/loss"])) < self.lowest:
             self.lowest = loss
             self.weights = {name: w.detach().clone() for name, w in self._network(pl_module).state_dict().items()}
 

@@ -218,8 +218,7 @@ def test_mixup_ends_after_its_epochs(epochs, mixing):
     augmentation = EventAugmentation(mixup_alpha=0.5, mixup_epochs=epochs)
     mixed = []
     for epoch in range(4):
-        augmentation.epoch = epoch
-        if augmentation.on_frames(torch.rand(2, 4, 1, 3, 3), torch.arange(4), 4)[1].ndim == 2:
+        if augmentation.on_frames(torch.rand(2, 4, 1, 3, 3), torch.arange(4), 4, epoch)[1].ndim == 2:
             mixed.append(epoch)
     assert mixed == mixing
 
