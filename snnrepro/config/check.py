@@ -102,8 +102,10 @@ def _check_scalars(plain: dict[str, Any]) -> None:
         raise UserError(f"protocol must be validated or paper, got {plain['protocol']!r}")
     if plain.get("scale", "full") not in SCALES:
         raise UserError(f"scale must be full or reduced, got {plain['scale']!r}")
-    if not isinstance(plain["overwrite"], bool):
-        raise UserError(f"overwrite must be true or false, got {plain['overwrite']!r}")
+    measured = {f"measure.{name}": value for name, value in plain["measure"].items()}
+    for name, switch in {"overwrite": plain["overwrite"], **measured}.items():
+        if not isinstance(switch, bool):
+            raise UserError(f"{name} must be true or false, got {switch!r}")
 
 
 def _check_group(group: str, node: Any) -> None:

@@ -26,14 +26,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnrepro.errors import UserError
 
-FORMAT = 1
+FORMAT = 2  # 2: layers, operations, counters; the identity no longer holds the cost model
 RESERVE_BYTES = 2**16
 CODE = ["train.py", "snnrepro", "configs", "scripts", "pyproject.toml"]
 PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydra-core", "tonic", "numpy"]
 
 # What says where and on what a run runs, not what it is: left out of the identity.
 NOT_IDENTITY = {
-    "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced"),
+    "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced", "energy", "measure"),
     "trainer": ("accelerator", "progress_bar"),
     "dataset": ("num_workers", "epochs"),
 }
@@ -45,16 +45,23 @@ def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, s
     An experiment at scale=reduced is a group of its own: <experiment>-reduced.
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    for key in NOT_IDENTITY[""]:
-        plain.pop(key, None)
-    for group, keys in NOT_IDENTITY.items():
-        for key in keys:
-            plain.get(group, {}).pop(key, None)
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+    digest = config_hash(plain)
     group_name = choices.get("experiment") or f"{choices['dataset']}-{choices['architecture']}"
     if config.get("scale") == "reduced":
         group_name += "-reduced"
     return group_name, f"{choices['neuron']}-{digest}", f"seed{config.seed}"
+
+
+def config_hash(plain: dict[str, Any]) -> str:
+    """Eight hex digits over a resolved config without what NOT_IDENTITY names."""
+    science = {
+        key: {k: v for k, v in value.items() if k not in NOT_IDENTITY.get(key, ())}
+        if isinstance(value, dict)
+        else value
+        for key, value in plain.items()
+        if key not in NOT_IDENTITY[""]
+    }
+    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_folder(config: DictConfig, choices: dict[str, str | None]) -> Path:

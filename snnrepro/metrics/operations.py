@@ -2,9 +2,12 @@
 
 A synaptic layer (Linear, Conv) that receives spikes makes one accumulate (AC) for every input spike and every synapse
 it meets, its fan-out, with padding and stride exact. A layer whose input is not binary (pixels, averages after pooling)
-makes one multiply-accumulate (MAC) for every connection, zero inputs included. Biases, pooling and batch norm (folded
-into the weights before it) are not counted. The own arithmetic of a neuron, or of a leaky integrator that reads out,
-is its `operations`.
+makes one multiply-accumulate (MAC) for every connection, zero inputs included. A batch norm makes a MAC for every
+value where it is not folded into the weights before it. The own arithmetic of a neuron, or of a leaky integrator that
+reads out, is its `operations`. Biases, pooling, additions of shortcuts and comparisons are not counted.
+
+Beside it stands an ANN of the same shape: a dense MAC for every connection, once where the input is one image repeated
+over time, at every time-step where it is a sequence.
 """
 
 import copy
@@ -13,11 +16,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from snnrepro.architectures.readout import LeakyIntegrator
-from snnrepro.metrics.hooks import ForwardHooks
+from snnrepro.metrics.hooks import ForwardHooks, summed_over_processes
 from snnrepro.neurons.neuron import Neuron
+
+BYTES_PER_PARAMETER = 4
+FIELDS = 5  # of a neuron's own operations that are summed
 
 
 class Counts(NamedTuple):
@@ -27,7 +34,23 @@ class Counts(NamedTuple):
     synaptic_macs: float
     neuron_acs: float
     neuron_macs: float
-    state_bytes: float
+    state_bytes: float  # what the neurons keep between time-steps
+    state_accesses: float = 0.0  # values of it read and written
+    function_evaluations: float = 0.0  # sigmoids and exponentials of the neurons
+    norm_macs: float = 0.0  # of batch norms that are not folded
+    parameter_bytes: float = 0.0
+    dense_macs: float = 0.0  # a MAC for every connection at every time-step, what a GPU computes; padding left out
+    ann_macs: float = 0.0
+
+
+class LayerCounts(NamedTuple):
+    """Of one synaptic layer, of a layer of neurons, or of a leaky integrator, per sample."""
+
+    acs: float
+    macs: float
+    dense_macs: float | None = None
+    spike_driven: bool | None = None
+    state_bytes: float | None = None
 
 
 class _Synapses:
@@ -109,47 +132,98 @@ class OperationCounter(ForwardHooks):
         self.network = network
         self.samples = 0
         self.synapses = {n: _Synapses(m) for n, m in network.named_modules() if isinstance(m, nn.Linear | _ConvNd)}
-        self._own: dict[str, Tensor] = {}  # of each neuron layer: ACs, MACs, state bytes, summed over samples
+        self._own: dict[str, Tensor] = {}  # of each neuron layer, summed over samples, in the order of `_own_of`
+        self._norm_macs = 0
+        self._ann_macs = self._dense_before = 0.0
+        self._passes = 1
 
     def _attach(self) -> list[Any]:
-        handles = [self.network.register_forward_pre_hook(self._count_samples)]
+        handles = [self.network.register_forward_pre_hook(self._see_input)]
+        handles.append(self.network.register_forward_hook(self._see_output))
         for name, module in self.network.named_modules():
             if name in self.synapses:
                 handles.append(module.register_forward_pre_hook(self._see(name)))
             elif isinstance(module, Neuron | LeakyIntegrator):
                 handles.append(module.register_forward_pre_hook(self._own_of(name, module)))
+            elif isinstance(module, _BatchNorm):
+                handles.append(module.register_forward_pre_hook(self._see_norm))
         return handles
 
-    def _count_samples(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.samples += inputs[0].shape[1]
+    def _see_input(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0]
+        self._dense_before = self._dense_total
+        self._passes = 1 if bool((x[1:] == x[:1]).all()) else len(x)
+        self.samples += x.shape[1]
+
+    def _see_output(self, module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+        self._ann_macs += (self._dense_total - self._dense_before) * self._passes / len(inputs[0])
 
     def _see(self, name: str) -> Any:
         return lambda module, inputs: self.synapses[name].see(inputs[0].detach())
 
+    def _see_norm(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._norm_macs += inputs[0].numel()
+
     def _own_of(self, name: str, neuron: Neuron | LeakyIntegrator) -> Any:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            operations = neuron.operations(inputs[0].shape[0])
-            each = torch.tensor([operations.acs, operations.macs, operations.state_bytes], dtype=torch.float64)
+            steps = inputs[0].shape[0]
+            one = neuron.operations(steps)
+            each = torch.tensor(
+                [one.acs, one.macs, one.state_bytes, one.accesses(steps), one.function_evaluations], dtype=torch.float64
+            )
             total = each * inputs[0][0].numel()
             self._own[name] = self._own[name] + total if name in self._own else total
 
         return add
 
     @property
+    def _dense_total(self) -> float:
+        return sum(s.dense for s in self.synapses.values())
+
+    def gather(self) -> None:
+        """Add up what every process of a distributed run has counted, in place; a lone process keeps what it has."""
+        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        names = list(self._own)
+        plain = [self.samples, self._norm_macs, self._ann_macs]
+        plain += [value for s in self.synapses.values() for value in (s.acs, s.dense, float(not s.binary))]
+        flat = torch.cat([torch.tensor(plain, dtype=torch.float64), *(self._own[name] for name in names)])
+        total = summed_over_processes(flat, device).cpu()
+        self.samples, self._norm_macs, self._ann_macs = int(total[0]), int(total[1]), float(total[2])
+        for number, synapses in enumerate(self.synapses.values(), 1):
+            synapses.acs, synapses.dense = (float(value) for value in total[3 * number : 3 * number + 2])
+            synapses.binary = not total[3 * number + 2]
+        self._own = dict(zip(names, total[3 * len(self.synapses) + 3 :].view(len(names), FIELDS), strict=True))
+
+    @property
     def counts(self) -> Counts:
         samples = max(1, self.samples)
-        neuron_acs, neuron_macs, state_bytes = (
-            (sum(column) / samples for column in zip(*self._own.values(), strict=True)) if self._own else (0, 0, 0)
-        )
+        own = [float(value) / samples for value in sum(self._own.values(), torch.zeros(FIELDS, dtype=torch.float64))]
         return Counts(
             synaptic_acs=sum(s.acs for s in self.synapses.values() if s.binary) / samples,
             synaptic_macs=sum(s.dense for s in self.synapses.values() if not s.binary) / samples,
-            neuron_acs=float(neuron_acs),
-            neuron_macs=float(neuron_macs),
-            state_bytes=float(state_bytes),
+            neuron_acs=own[0],
+            neuron_macs=own[1],
+            state_bytes=own[2],
+            state_accesses=own[3],
+            function_evaluations=own[4],
+            norm_macs=self._norm_macs / samples,
+            parameter_bytes=float(BYTES_PER_PARAMETER * sum(p.numel() for p in self.network.parameters())),
+            dense_macs=self._dense_total / samples,
+            ann_macs=self._ann_macs / samples,
         )
 
     @property
-    def dense_macs(self) -> float:
-        """Per sample: a MAC for every connection of every synaptic layer, what a GPU computes; padding left out."""
-        return sum(s.dense for s in self.synapses.values()) / max(1, self.samples)
+    def layers(self) -> dict[str, LayerCounts]:
+        """By module name, in the network's order: synaptic layers, neurons, leaky integrators."""
+        samples = max(1, self.samples)
+        found: dict[str, LayerCounts] = {}
+        for name, _ in self.network.named_modules():
+            if name in self._own:
+                acs, macs, state_bytes, *_ = (float(value) / samples for value in self._own[name])
+                found[name] = LayerCounts(acs, macs, state_bytes=state_bytes)
+            elif name in self.synapses:
+                layer = self.synapses[name]
+                acs, dense = layer.acs / samples, layer.dense / samples
+                acs, macs = (acs, 0.0) if layer.binary else (0.0, dense)
+                found[name] = LayerCounts(acs, macs, dense, layer.binary)
+        return found

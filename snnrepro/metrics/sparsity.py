@@ -1,6 +1,7 @@
 """How often the neurons of a network fire, counted in the forward pass itself.
 
-Firing rate = all spikes / sum over layers of (neurons x T x samples); the input and the readout are not counted.
+Firing rate = all spikes / sum over layers of (neurons x T x samples); the input and the readout are not counted. A
+neuron is silent if it never fired in all that was seen, saturated if it fired at every step of every sample.
 """
 
 from typing import Any, NamedTuple
@@ -8,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnrepro.metrics.hooks import ForwardHooks
+from snnrepro.metrics.hooks import ForwardHooks, summed_over_processes
 from snnrepro.neurons.neuron import Neuron
+
+EXACT_IN_FP32 = 2**24
 
 
 class LayerSpikes(NamedTuple):
@@ -17,14 +20,69 @@ class LayerSpikes(NamedTuple):
 
     spikes: float
     possible: float  # neurons x T x samples
+    neurons: int
+    samples: int
+    silent: int  # neurons that never fired
+    saturated: int  # neurons that always did
+    rate_over_time: tuple[float, ...]  # [T], over neurons and samples; of a step that some samples lack, over the rest
 
     @property
     def rate(self) -> float:
         return self.spikes / self.possible if self.possible else 0.0
 
+    @property
+    def spikes_per_sample(self) -> float:
+        return self.spikes / self.samples if self.samples else 0.0
+
+
+class _Layer:
+    """Sums of one layer: spikes of each neuron `[N]` and of each step `[T]`, and how often each could have fired."""
+
+    def __init__(self) -> None:
+        self.of_neuron: Tensor | None = None
+        self.of_step = torch.zeros(0, dtype=torch.float64)
+        self.samples_of_step = torch.zeros(0, dtype=torch.float64)
+        self.opportunities = 0  # steps x samples: what a saturated neuron's spikes are
+        self.samples = 0
+
+    def see(self, spikes: Tensor) -> None:
+        """spikes `[T, B, *]` in {0, 1}, of any dtype. Nothing is read back from the device."""
+        steps, batch = spikes.shape[:2]
+        few = max(steps * batch, spikes[0].numel()) < EXACT_IN_FP32
+        exact = spikes.detach().to(torch.float32 if few else torch.float64)
+        of_neuron = exact.sum((0, 1)).flatten().double()
+        of_step = exact.flatten(1).sum(1).double()
+        self.of_neuron = of_neuron if self.of_neuron is None else self.of_neuron + of_neuron
+        self.of_step = _add(self.of_step.to(of_step.device), of_step)
+        self.samples_of_step = _add(self.samples_of_step, torch.full((steps,), float(batch), dtype=torch.float64))
+        self.opportunities += steps * batch
+        self.samples += batch
+
+    def result(self) -> LayerSpikes:
+        assert self.of_neuron is not None
+        neurons = self.of_neuron.numel()
+        over_time = self.of_step.cpu() / (self.samples_of_step * neurons)
+        return LayerSpikes(
+            spikes=float(self.of_neuron.sum()),
+            possible=float(neurons * self.opportunities),
+            neurons=neurons,
+            samples=self.samples,
+            silent=int((self.of_neuron == 0).sum()),
+            saturated=int((self.of_neuron == self.opportunities).sum()),
+            rate_over_time=tuple(over_time.tolist()),
+        )
+
+
+def _add(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of two `[T]` of which one may be shorter."""
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    total = long.clone()
+    total[: len(short)] += short
+    return total
+
 
 class SpikeCounter(ForwardHooks):
-    """Context in which every Neuron of `network` has its output `[T, B, *]` counted, exactly, in float64.
+    """Context in which every Neuron of `network` has its output `[T, B, *]` counted, exactly.
 
     layers: one LayerSpikes for each neuron layer, by module name. samples: how many samples went through.
     """
@@ -32,37 +90,52 @@ class SpikeCounter(ForwardHooks):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self._neurons = {name: m for name, m in network.named_modules() if isinstance(m, Neuron)}
-        self._spikes: dict[str, Tensor] = {}
-        self._possible: dict[str, int] = {}
-        self._samples: dict[str, int] = {}
+        self._layers: dict[str, _Layer] = {}
 
     def _attach(self) -> list[Any]:
         return [neuron.register_forward_hook(self._hook(name)) for name, neuron in self._neurons.items()]
 
     def _hook(self, name: str) -> Any:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
-            total = spikes.detach().sum(dtype=torch.float64)
-            self._spikes[name] = self._spikes[name] + total if name in self._spikes else total
-            self._possible[name] = self._possible.get(name, 0) + spikes.numel()
-            self._samples[name] = self._samples.get(name, 0) + spikes.shape[1]
+            self._layers.setdefault(name, _Layer()).see(spikes)
 
         return count
 
+    def gather(self) -> None:
+        """Add up what every process of a distributed run has counted, in place; a lone process keeps what it has.
+
+        Every process must have seen every layer, at one and the same T.
+        """
+        for layer in self._layers.values():
+            assert layer.of_neuron is not None
+            counts = torch.tensor([layer.opportunities, layer.samples], dtype=torch.float64)
+            layer.of_neuron, layer.of_step, layer.samples_of_step, counts = (
+                summed_over_processes(total, layer.of_neuron.device)
+                for total in (layer.of_neuron, layer.of_step, layer.samples_of_step, counts)
+            )
+            layer.samples_of_step = layer.samples_of_step.cpu()
+            layer.opportunities, layer.samples = (int(value) for value in counts)
+
     @property
     def layers(self) -> dict[str, LayerSpikes]:
-        return {name: LayerSpikes(float(total), self._possible[name]) for name, total in self._spikes.items()}
+        return {name: layer.result() for name, layer in self._layers.items()}
 
     @property
     def samples(self) -> int:
-        return max(self._samples.values(), default=0)
+        return max((layer.samples for layer in self._layers.values()), default=0)
 
-    def summary(self) -> dict[str, float]:
-        """test/firing_rate of the net (from total spikes, not a mean of layers) and of each layer, spikes a sample."""
+    def summary(self, stage: str = "test") -> dict[str, float]:
+        """<stage>/firing_rate of the net (from total spikes, not a mean of layers) and of each layer; spikes a sample;
+        which share of the neurons is silent, and saturated.
+        """
         layers = self.layers
         spikes = sum(layer.spikes for layer in layers.values())
         possible = sum(layer.possible for layer in layers.values())
+        neurons = max(1, sum(layer.neurons for layer in layers.values()))
         metrics = {
-            "test/firing_rate": spikes / possible if possible else 0.0,
-            "test/spikes_per_sample": spikes / self.samples if self.samples else 0.0,
+            f"{stage}/firing_rate": spikes / possible if possible else 0.0,
+            f"{stage}/spikes_per_sample": spikes / self.samples if self.samples else 0.0,
+            f"{stage}/silent_neurons": sum(layer.silent for layer in layers.values()) / neurons,
+            f"{stage}/saturated_neurons": sum(layer.saturated for layer in layers.values()) / neurons,
         }
-        return metrics | {f"test/firing_rate/{name}": layer.rate for name, layer in layers.items()}
+        return metrics | {f"{stage}/firing_rate/{name}": layer.rate for name, layer in layers.items()}

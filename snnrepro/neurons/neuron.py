@@ -25,7 +25,12 @@ class Operations(NamedTuple):
     macs: float  # multiply-accumulates
     acs: float  # additions
     state_bytes: int  # what must be kept between time-steps, at 4 bytes a value
-    function_evaluations: float = 0.0  # sigmoids, exponentials: counted, but no cost model prices them yet
+    function_evaluations: float = 0.0  # sigmoids, exponentials: counted, but no cost model prices them
+    state_accesses: float | None = None  # values of state read and written; None: all of it, both at every step
+
+    def accesses(self, num_steps: int) -> float:
+        """Values of state read and written over `num_steps`."""
+        return 2 * self.state_bytes / 4 * num_steps if self.state_accesses is None else self.state_accesses
 
 
 class Neuron(nn.Module):

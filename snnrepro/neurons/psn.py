@@ -28,6 +28,11 @@ def product_over_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias[:, None], weight, x.flatten(1)).view(len(weight), *x.shape[1:])
 
 
+def buffered(products: int, num_steps: int, kept: int) -> Operations:
+    """Of a neuron that keeps inputs: each is written once and read for every product with it; a bias at every step."""
+    return Operations(products, num_steps, state_bytes=4 * kept, state_accesses=num_steps + products)
+
+
 def uniform_weight(*shape: int) -> nn.Parameter:
     """Kaiming uniform with a = sqrt 5: U(-1/sqrt n, 1/sqrt n), n the last of `shape`."""
     weight = torch.empty(shape if len(shape) > 1 else (1, *shape))
@@ -70,7 +75,7 @@ class PSN(Neuron):
 
     def operations(self, num_steps: int) -> Operations:
         """T products for each of T outputs and one addition of the bias; all T inputs are kept until the last."""
-        return Operations(macs=num_steps**2, acs=num_steps, state_bytes=4 * num_steps)
+        return buffered(num_steps**2, num_steps, num_steps)
 
 
 class MaskedPSN(Neuron):
@@ -140,7 +145,7 @@ class MaskedPSN(Neuron):
     def operations(self, num_steps: int) -> Operations:
         """The products within the mask of the last epochs (all T x T before), the bias, and the kept inputs."""
         products = products_in_band(num_steps, self.order) if self.causal else num_steps**2
-        return Operations(products, num_steps, state_bytes=4 * (self.order if self.causal else num_steps))
+        return buffered(products, num_steps, self.order if self.causal else num_steps)
 
     def extra_repr(self) -> str:
         return f"order={self.order}, {super().extra_repr()}"
@@ -209,7 +214,7 @@ class SlidingPSN(Neuron):
 
     def operations(self, num_steps: int) -> Operations:
         """The products with inputs that there are, the bias, and the kept inputs."""
-        return Operations(products_in_band(num_steps, self.order), num_steps, state_bytes=4 * self.order)
+        return buffered(products_in_band(num_steps, self.order), num_steps, self.order)
 
     def extra_repr(self) -> str:
         return f"order={self.order}, {super().extra_repr()}"

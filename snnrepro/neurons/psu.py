@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
 from snnrepro.neurons.neuron import Neuron, Operations, State, check_tau
-from snnrepro.neurons.psn import product_over_time, with_past
+from snnrepro.neurons.psn import buffered, product_over_time, with_past
 from snnrepro.neurons.scan import exponential_kernel, exponential_scan, exponential_scan_dense, scan_or_dense
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import AtLeastOne, PositiveFloat
@@ -194,8 +194,8 @@ class IPSU(Neuron):
         """The products below and on the diagonal and the bias; an estimated reset adds a running sum and a sigmoid."""
         products = num_steps * (num_steps + 1) // 2
         if self.reset == "released":
-            return Operations(products, num_steps, state_bytes=4 * num_steps)
-        return Operations(products + num_steps, 2 * num_steps, 4 * num_steps + 4, function_evaluations=num_steps)
+            return buffered(products, num_steps, num_steps)
+        return with_running_sums(buffered(products, num_steps, num_steps), 1, num_steps)
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, reset={self.reset}, {super().extra_repr()}"
@@ -258,7 +258,18 @@ class RPSU(Neuron):
     def operations(self, num_steps: int) -> Operations:
         """The products below and on the diagonal and the bias; two running sums, their difference, one sigmoid."""
         products = num_steps * (num_steps + 1) // 2
-        return Operations(products + 2 * num_steps, 2 * num_steps, 4 * num_steps + 8, function_evaluations=num_steps)
+        return with_running_sums(buffered(products, num_steps, num_steps), 2, num_steps)
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, {super().extra_repr()}"
+
+
+def with_running_sums(one: Operations, sums: int, num_steps: int) -> Operations:
+    """The products of a neuron and `sums` running sums, a MAC a step each; the reset: a sigmoid, an addition."""
+    return one._replace(
+        macs=one.macs + sums * num_steps,
+        acs=one.acs + num_steps,
+        state_bytes=one.state_bytes + 4 * sums,
+        state_accesses=one.accesses(num_steps) + 2 * sums * num_steps,
+        function_evaluations=num_steps,
+    )

@@ -14,22 +14,25 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from snnrepro.metrics.energy import CostModel
 from snnrepro.metrics.operations import OperationCounter
-from snnrepro.metrics.sparsity import SpikeCounter
+from snnrepro.metrics.sparsity import LayerSpikes, SpikeCounter
 from snnrepro.metrics.speed import synchronize
 
 
 class Curves(Callback):
     """One row an epoch in curves.csv, kept in the checkpoint too, so that a resumed run continues the same rows.
 
-    Where there is no progress bar, about twenty lines of progress are printed instead.
+    Where there is no progress bar, about twenty lines of progress are printed instead. spikes: the firing rates of the
+    training batches too, which takes a pass over every layer's spikes.
     """
 
-    def __init__(self, file: Path, stage: str, print_lines: bool) -> None:
+    def __init__(self, file: Path, stage: str, *, print_lines: bool, spikes: bool) -> None:
         self.file = file
         self.stage = stage
         self.print_lines = print_lines
+        self.spikes = spikes
         self.rows: list[dict[str, float]] = []
         self._started = self._lr = 0.0
+        self._counter: SpikeCounter | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -40,6 +43,15 @@ class Curves(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]  # at the epoch's end the next one's is set already
+        self._counter = SpikeCounter(network_of(pl_module)) if self.spikes else None
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._counter is not None:  # for this batch alone: the epoch holds a validation pass too
+            self._counter.__enter__()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         names = ["train/loss", "train/auxiliary_loss", "train/accuracy", f"{self.stage}/loss", f"{self.stage}/accuracy"]
@@ -48,19 +60,17 @@ class Curves(Callback):
             "lr": self._lr,
             "seconds": time.perf_counter() - self._started,
         }
+        if self._counter is not None:
+            spikes = self._counter.summary("train")
+            pl_module.log_dict(spikes)
+            row |= spikes
         self.rows.append({"epoch": trainer.current_epoch, **row})
         if trainer.is_global_zero:
             self._write()
             self._print(trainer)
 
     def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in self.rows)
-        partial = self.file.with_suffix(".partial")
-        partial.write_text(text.getvalue())
-        partial.replace(self.file)
+        write_csv(self.file, self.rows)
 
     def _print(self, trainer: L.Trainer) -> None:
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
@@ -105,25 +115,19 @@ class BestLossRestart(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.weights and trainer.current_epoch in self._restarts(trainer):
-            self._network(pl_module).load_state_dict(self.weights)
+            network_of(pl_module).load_state_dict(self.weights)
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._restarts(trainer) and (loss := float(trainer.callback_metrics["train/loss"])) < self.lowest:
             self.lowest = loss
-            self.weights = {name: w.detach().clone() for name, w in self._network(pl_module).state_dict().items()}
+            self.weights = {name: w.detach().clone() for name, w in network_of(pl_module).state_dict().items()}
 
     @staticmethod
     def _restarts(trainer: L.Trainer) -> tuple[int, ...]:
         restarts: tuple[int, ...] = getattr(trainer.lr_scheduler_configs[0].scheduler, "restarts", ())
         return restarts
-
-    @staticmethod
-    def _network(pl_module: L.LightningModule) -> torch.nn.Module:
-        network = pl_module.network
-        assert isinstance(network, torch.nn.Module)
-        return network
 
 
 class Throughput(Callback):
@@ -169,31 +173,84 @@ class Throughput(Callback):
 
 
 class Costs(Callback):
-    """Counts spikes and operations of the test pass; `metrics` holds them, per sample, once it has ended."""
+    """Counts spikes and operations of the test pass, all samples alike.
 
-    def __init__(self, cost_model: CostModel) -> None:
+    Once it has ended: `metrics`, per sample; `details` for the record, `layers`, `operations` and what other packages'
+    rules give (`counters`); and rates.csv, every layer's firing rate over time.
+    """
+
+    def __init__(self, cost_model: CostModel, folder: Path) -> None:
         self.cost_model = cost_model
+        self.rates_file = folder / "rates.csv"
         self.metrics: dict[str, float] = {}
+        self.details: dict[str, Any] = {}
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        network = pl_module.network
-        assert isinstance(network, torch.nn.Module)
+        network = network_of(pl_module)
         self._counting = ExitStack()
         self._spikes = self._counting.enter_context(SpikeCounter(network))
         self._operations = self._counting.enter_context(OperationCounter(network))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._counting.close()
-        counts = self._operations.counts
+        self._spikes.gather()
+        self._operations.gather()
+        counts, layers = self._operations.counts, self._spikes.layers
+        energy, ann = self.cost_model.energy(counts), self.cost_model.ann_energy_pj(counts)
         self.metrics = self._spikes.summary() | {
-            "test/energy_pj_per_sample": self.cost_model.energy_pj(counts),
+            "test/energy_pj_per_sample": energy.total,
+            "test/energy_neurons_pj_per_sample": energy.neurons,
+            "test/ann_energy_pj_per_sample": ann,
+            "test/ann_over_energy": ann / energy.total if energy.total else 0.0,
             "test/synaptic_acs_per_sample": counts.synaptic_acs,
             "test/synaptic_macs_per_sample": counts.synaptic_macs,
-            "test/dense_macs_per_sample": self._operations.dense_macs,
+            "test/dense_macs_per_sample": counts.dense_macs,
             "test/neuron_acs_per_sample": counts.neuron_acs,
             "test/neuron_macs_per_sample": counts.neuron_macs,
             "test/state_bytes": counts.state_bytes,
+            "test/parameter_bytes": counts.parameter_bytes,
         }
+        described: dict[str, dict[str, Any]] = {}
+        for name, layer in self._operations.layers.items():
+            described[name] = {key: value for key, value in layer._asdict().items() if value is not None}
+            if name in layers:
+                of = layers[name]
+                described[name] |= {
+                    "neurons": of.neurons,
+                    "firing_rate": of.rate,
+                    "spikes_per_sample": of.spikes_per_sample,
+                    "silent": of.silent,
+                    "saturated": of.saturated,
+                }
+        self.details = {"layers": described, "operations": counts._asdict()}
+        if trainer.is_global_zero and layers:
+            steps = max(len(layer.rate_over_time) for layer in layers.values())
+            self._write_rates(layers, steps)
+
+    def _write_rates(self, layers: dict[str, LayerSpikes], steps: int) -> None:
+        rows: list[dict[str, float]] = [
+            {"step": step, **{n: of.rate_over_time[step] for n, of in layers.items() if step < len(of.rate_over_time)}}
+            for step in range(steps)
+        ]
+        write_csv(self.rates_file, rows)
+
+
+def network_of(pl_module: L.LightningModule) -> torch.nn.Module:
+    """The network within the trained module."""
+    network = pl_module.network
+    assert isinstance(network, torch.nn.Module)
+    return network
+
+
+def write_csv(file: Path, rows: list[dict[str, float]]) -> None:
+    """Rows of numbers, in six digits, atomically; a resumed run's later rows may have other columns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+    partial = file.with_suffix(".partial")
+    partial.write_text(text.getvalue())
+    partial.replace(file)
 
 
 def peak_memory_mb(device: torch.device) -> float:

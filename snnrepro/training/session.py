@@ -80,9 +80,14 @@ class Session:
             compile=self.settings.compile,
         )
         self.throughput = Throughput()
-        self.costs = Costs(part("energy")())
+        self.costs = Costs(part("energy")(), folder)
         stage = self.classifier.stage
-        self.curves = Curves(folder / "curves.csv", stage, print_lines=not self.settings.progress_bar)
+        self.curves = Curves(
+            folder / "curves.csv",
+            stage,
+            print_lines=not self.settings.progress_bar,
+            spikes=config.measure.training_spikes,
+        )
         where: dict[str, Any] = {
             "dirpath": folder / "checkpoints",
             "enable_version_counter": False,
@@ -172,7 +177,7 @@ class Session:
         self._lap("fit")
 
     def test(self) -> dict[str, Any]:
-        """One pass over the test set, then the clock. Returns {metrics, units, best_epoch, timed, seconds}.
+        """One pass over the test set, then the clock. Returns what the record is to hold of it.
 
         Protocol validated: the weights that did best on validation. Protocol paper: the last epoch's weights, beside
         the best accuracy of all epochs on the test set. The other protocol's metrics are None.
@@ -217,6 +222,7 @@ class Session:
             # What neuron_vs_lif_loop was timed on, [T, B, *] of each layer in fp32; inference takes batches of B.
             "timed": {"shapes": self.timed_shapes, "dtype": "float32", "batch": self.data.batch_size},
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            **self.costs.details,
         }
 
     def _speed(self) -> dict[str, float | None]:
