@@ -6,7 +6,7 @@
     python scripts/reproduce.py claim=psu/* --list                      only judge the records there are
     python scripts/reproduce.py claim=NAME paths.data_dir=FOLDER        words that leave the run what it is
 
-Claims stand in configs/experiment; snnrepro/ledger/claims.py says how they are judged. Records are looked for below
+Claims stand in configs/experiment; snnrepro/ledger/verdicts.py says how they are judged. Records are looked for below
 paths.runs_dir (runs) and results; a completed run is not run again, an interrupted one goes on.
 """
 
@@ -17,13 +17,17 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from snnrepro.config.check import CONFIGS
 from snnrepro.errors import UserError, did_you_mean
-from snnrepro.ledger.claims import Claim, Verdict, read_claims
-from snnrepro.ledger.tables import DASH, amount, show
-from snnrepro.reproduce import HARMLESS, Needed, Records, experiments, macs, needed, rate, start
+from snnrepro.judging import Judged, Needed, completed, judged, needed
+from snnrepro.ledger.claims import Claim, read_claims
+from snnrepro.ledger.claims_table import interval, measured, papers, seeds, tolerance
+from snnrepro.ledger.runs import Records
+from snnrepro.ledger.tables import DASH, show
+from snnrepro.ledger.verdicts import SMALLER
+from snnrepro.reproduce import HARMLESS, experiments, macs, measuring, rate, rates, start
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,22 +51,15 @@ def hint(pattern: str, names: list[str]) -> str:
     return near if "did you" in near else "; without claim= they are all listed"
 
 
-def figure(value: float | None, claim: Claim, *, difference: bool = False) -> str:
-    """A value in the claim's unit, as people read it."""
-    if value is None:
-        return DASH
-    if claim.unit == "fraction":
-        points = difference or claim.kind == "difference"
-        return f"{100 * value:+.4g} points" if points else f"{100 * value:.2f} %"
-    return f"{value:.4g} x" if claim.unit == "times" else amount(value, claim.unit)
+def ours(judged: Judged) -> str:
+    """What was measured, over how many seeds; a claim of a benchmark has none."""
+    claim, verdict = judged.claim, judged.verdict
+    if not verdict.ours or claim.benchmark is not None:
+        return measured(verdict, claim)
+    return f"{measured(verdict, claim)} ({seeds(verdict)})"
 
 
-def measured(verdict: Verdict, claim: Claim) -> str:
-    joined = " > ".join(figure(value, claim) for value in verdict.ours)
-    return f"{joined} ({verdict.seeds} seed{'s' if verdict.seeds > 1 else ''})" if verdict.ours else DASH
-
-
-def listing(claims: list[Claim], records: Records) -> None:
+def listing(claims: list[Claim], records: Records, *, allow_dirty: bool) -> None:
     """A table of claims, and below it how they are counted and what the costs mean."""
     from rich.table import Table
 
@@ -71,34 +68,31 @@ def listing(claims: list[Claim], records: Records) -> None:
     table.add_column("paper", no_wrap=True)
     for column in ("its value", "data", "cost", "state", "ours"):
         table.add_column(column, overflow="fold")
-    known, states = experiments(), []
+    known, states, speeds = experiments(), [], rates(records)
     for claim in claims:
-        verdict = records.verdict(claim)
-        states.append(verdict.state)
+        found = judged(claim, records, allow_dirty=allow_dirty)
+        state, why = found.verdict.state, found.verdict.why
+        states.append(state)
         row = known.get(claim.experiment)
         table.add_row(
             claim.name,
             (re.findall(r"arXiv [\d.]+", claim.source) or [DASH])[0],
-            figure(claim.value, claim) if claim.kind != "ranking" else " > ".join(map(side, claim.runs)),
+            papers(claim),
             row.dataset if row else DASH,
-            DASH if verdict.state == "blocked" else duration(macs(claim, known), rate(records, claim.experiment)),
-            verdict.state + (f": {verdict.why}" if verdict.why and verdict.state == "not run" else ""),
-            measured(verdict, claim),
+            DASH if state == "blocked" else duration(macs(claim, known), rate(speeds, claim.experiment)),
+            state + (f": {why}" if why and state != "blocked" and why != SMALLER else ""),
+            ours(found),
         )
     show(table)
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     print(f"{len(claims)} claims: {counts}")
-    for file in records.broken:
-        print(f"no record of a run, passed over: {file}", file=sys.stderr)
-    if records.rates:
+    for file, why in records.broken:
+        print(f"passed over, {why}: {file}", file=sys.stderr)
+    if speeds:
         print(
             "cost: training, about, at the median rate of the experiment's recorded runs, else of all "
-            f"{len(records.rates)} ({', '.join(sorted({device for _, device, _ in records.rates}))})"
+            f"{len(speeds)} ({', '.join(sorted({device for _, device, _ in speeds}))})"
         )
-
-
-def side(run: dict[str, Any]) -> str:
-    return " ".join(str(value) if key == "neuron" else f"{key}={value}" for key, value in run.items())
 
 
 def duration(cost: float | None, speed: float | None) -> str:
@@ -116,14 +110,22 @@ def duration(cost: float | None, speed: float | None) -> str:
 
 def run_claim(claim: Claim, records: Records, folders: list[Path], arguments: argparse.Namespace) -> Records:
     """Run what a claim lacks. Returns the records after it; raises UserError where a run does not complete."""
-    seeds = arguments.seeds or (1 if arguments.reduced else claim.min_seeds)
+    if claim.benchmark is not None:
+        words = [*measuring(claim), "--out", str(folders[0] / "benchmarks")]
+        if arguments.reduced and claim.device is not None:
+            words += ["--device", "cpu"]  # the last one counts
+        print(f"\npython scripts/benchmark.py {' '.join(words)}", flush=True)
+        if code := start(words, "scripts/benchmark.py"):
+            raise UserError(f"{claim.name} cannot be judged: benchmark.py ended with {code}, see above")
+        return Records(folders)
+    wanted = arguments.seeds or (1 if arguments.reduced else claim.min_seeds)
     todo: list[tuple[Needed, int]] = []
     for part in needed(claim, reduced=arguments.reduced):
-        done = records.completed(part)
+        done = completed(records, part)
         if "overwrite=true" in arguments.extra:
             done = set()
         unused = (seed for seed in itertools.count(part.first_seed) if seed not in done)
-        todo += [(part, seed) for seed in itertools.islice(unused, max(0, seeds - len(done)))]
+        todo += [(part, seed) for seed in itertools.islice(unused, max(0, wanted - len(done)))]
     for number, (part, seed) in enumerate(todo, 1):
         words = [*part.words, f"seed={seed}", *arguments.extra]
         print(f"\n{number} of {len(todo)}: python train.py {' '.join(words)}", flush=True)
@@ -135,22 +137,17 @@ def run_claim(claim: Claim, records: Records, folders: list[Path], arguments: ar
     return Records(folders) if todo else records
 
 
-def verdict_of(claim: Claim, records: Records) -> None:
+def verdict_of(found: Judged) -> None:
     from rich.table import Table
 
-    verdict = records.verdict(claim)
+    claim, verdict = found.claim, found.verdict
     table = Table(title=claim.name, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
     table.add_row("claim", f"{claim.statement} ({claim.source})")
-    if claim.kind == "ranking":
-        table.add_row("paper", " > ".join(map(side, claim.runs)))
-    else:
-        table.add_row(
-            "paper",
-            f"{figure(claim.value, claim)}, within {figure(claim.tolerance, claim, difference=True).lstrip('+')}",
-        )
-    table.add_row("ours", measured(verdict, claim))
+    table.add_row("paper", f"{papers(claim)}, {tolerance(claim)}")
+    between = interval(verdict, claim)
+    table.add_row("ours", ours(found) + (f", 95 % interval over seeds {between}" if between else ""))
     table.add_row("verdict", verdict.state + (f": {verdict.why}" if verdict.why else ""))
     show(table)
 
@@ -168,6 +165,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--reduced", action="store_true", help="run the experiment's reduced version; no verdict")
     parser.add_argument("--seeds", type=int, help="runs a side (default: what the claim needs; reduced: 1)")
     parser.add_argument("--list", action="store_true", help="run nothing, judge the records there are")
+    parser.add_argument("--allow-dirty", action="store_true", help="runs from uncommitted changes decide too")
     arguments = parser.parse_intermixed_args(words)
     arguments.patterns = [word.partition("=")[2] for word in arguments.words if word.startswith("claim=")]
     arguments.extra = [word for word in arguments.words if not word.startswith("claim=")]
@@ -194,7 +192,7 @@ def main() -> int:
         if arguments.patterns:
             claims = chosen(arguments.patterns, claims)
         if not arguments.patterns or arguments.list:
-            listing(claims, records)
+            listing(claims, records, allow_dirty=arguments.allow_dirty)
             return 0
         wrong = 0
         for claim in claims:
@@ -204,7 +202,7 @@ def main() -> int:
                 except UserError as error:
                     print(f"error: {error}", file=sys.stderr)
                     wrong += 1
-            verdict_of(claim, records)
+            verdict_of(judged(claim, records, allow_dirty=arguments.allow_dirty))
         return 1 if wrong else 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

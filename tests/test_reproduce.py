@@ -1,5 +1,6 @@
 """scripts/reproduce.py as a user sees it: what it lists, runs, refuses and says. Records lie in tmp_path/runs."""
 
+import csv
 import itertools
 import json
 import os
@@ -15,9 +16,11 @@ from snnrepro import reproduce
 from snnrepro.config.check import CONFIGS
 from snnrepro.config.compose import compose_job
 from snnrepro.errors import UserError
+from snnrepro.judging import judged, needed
 from snnrepro.ledger import record as ledger
+from snnrepro.ledger import runs
 from snnrepro.ledger.claims import Claim, read_claims
-from snnrepro.reproduce import Records, needed
+from snnrepro.ledger.runs import Records
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = {claim.name: claim for claim in read_claims(CONFIGS / "experiment")}
@@ -25,13 +28,16 @@ VALUE = "block/yin_yang/block/accuracy"  # 98.02 %, within half a point, three s
 RATIO = "block/yin_yang/speed_against_lif_single_spike"  # lif_single_spike / block, three seeds
 RANKING = "psu/shd/accuracy_ranking"  # psu, lif, three seeds from 42
 BLOCKED = "psn/imagenet/sew_resnet18/psn/accuracy"
+CUDA = {"type": "cuda", "name": "a GPU"}
+LAYER = "mpe_psn/cifar10_dvs/speed/T4/N2e10"  # 2.7 x, by a row of the benchmark of neurons on a GPU
+GRID = "block/fashion_mnist/speed_layer/least"  # 0.43 x, the slowest of a grid of 9 x 10 layers
 ACCURACY = {"test/accuracy_last_epoch": 0.98}
 
 
 @pytest.fixture(autouse=True)
 def only_our_records(monkeypatch, tmp_path):
     """The project's own results/ stays out of what is judged here; git is not asked at every record."""
-    monkeypatch.setattr(reproduce, "Records", lambda folders: Records(folders[:1]))
+    monkeypatch.setattr(runs, "Records", lambda folders: Records(folders[:1]))
     monkeypatch.setattr(ledger, "git_state", lambda: {"commit": None, "dirty": None})
     monkeypatch.chdir(tmp_path)
 
@@ -63,7 +69,7 @@ def leave_seeds(name: str, *values: float, first: int = 0, side: int = 0, reduce
 
 @pytest.fixture
 def nothing_runs(monkeypatch):
-    monkeypatch.setattr(reproduce, "start", lambda words: pytest.fail(f"started {words}"))
+    monkeypatch.setattr(reproduce, "start", lambda *words: pytest.fail(f"started {words}"))
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def trained(monkeypatch):
 
     starts = Trained()
 
-    def start(words: list[str]) -> int:
+    def start(words: list[str], script: str = "train.py") -> int:
         starts.append(words)
         answer = starts.answer(words)
         if isinstance(answer, int):
@@ -123,7 +129,7 @@ def test_the_list_shows_every_claim_with_its_state_and_counts_them(script, nothi
         assert (state, ours) == ("blocked" if claim.blocked else "not run", "–")
         assert value
         assert data
-        assert cost == "–" if claim.blocked else "MACs" in cost
+        assert cost == "–" if claim.blocked or claim.benchmark else "MACs" in cost
     blocked = sum(bool(claim.blocked) for claim in CLAIMS.values())
     assert f"{len(CLAIMS)} claims: {len(CLAIMS) - blocked} not run, {blocked} blocked" in done.stdout
 
@@ -160,11 +166,9 @@ def test_the_list_judges_the_records_that_are_there(script, nothing_runs):
 
 
 def test_a_cost_is_told_by_the_rate_of_the_experiments_own_runs_before_those_of_others():
-    records = reproduce.Records([])
-    records.rates = [(10.0, "a", "big"), (30.0, "a", "big"), (1.0, "a", "small")]
-    assert [reproduce.rate(records, name) for name in ("big", "small", "new")] == [20.0, 1.0, 10.0]
-    records.rates = []
-    assert reproduce.rate(records, "big") is None
+    known = [(10.0, "a", "big"), (30.0, "a", "big"), (1.0, "a", "small")]
+    assert [reproduce.rate(known, name) for name in ("big", "small", "new")] == [20.0, 1.0, 10.0]
+    assert reproduce.rate([], "big") is None
 
 
 def test_the_list_tells_costs_as_time_where_a_record_tells_a_rate(script, nothing_runs):
@@ -201,22 +205,126 @@ def test_a_value_is_judged_from_what_was_run_without_running_it_again(values, st
     assert said["claim"].startswith(CLAIMS[VALUE].statement)
     assert CLAIMS[VALUE].source in said["claim"]
     assert said["paper"].startswith("98.02 %, within 0.5 points")
-    assert said["ours"] == f"{100 * sum(values) / 3:.2f} % (3 seeds)"
+    interval = f"[{100 * min(values):.2f} %, {100 * max(values):.2f} %]"
+    assert said["ours"] == f"{100 * sum(values) / 3:.2f} % (3 seeds), 95 % interval over seeds {interval}"
     assert said["verdict"] == state
 
 
 def test_a_ratio_and_a_ranking_are_judged_from_all_their_sides(script, nothing_runs):
-    leave_seeds(RATIO, 30.0, 30.0, 30.0)
-    leave_seeds(RATIO, 2.0, 2.0, 2.0, side=1)
+    leave_seeds(RATIO, 30.0, 30.0, 30.0, device=CUDA)
+    leave_seeds(RATIO, 2.0, 2.0, 2.0, side=1, device=CUDA)
     leave_seeds(RANKING, 0.8, 0.8, 0.8, first=42)
     leave_seeds(RANKING, 0.9, 0.9, 0.9, first=42, side=1)
     done = script("reproduce.py", f"claim={RATIO}", f"claim={RANKING}")
     assert done.returncode == 0, done.stderr
-    assert verdict(done.stdout, RATIO)["ours"] == "15 x (3 seeds)"
+    assert verdict(done.stdout, RATIO)["ours"].startswith("15 x (3 seeds), 95 % interval")
     assert verdict(done.stdout, RATIO)["verdict"] == "reproduced"
-    assert verdict(done.stdout, RANKING)["paper"] == "psu > lif"
+    assert verdict(done.stdout, RANKING)["paper"] == "psu > lif, each ahead by more than 0 points"
     assert verdict(done.stdout, RANKING)["ours"] == "80.00 % > 90.00 % (3 seeds)"
     assert verdict(done.stdout, RANKING)["verdict"] == "not reproduced"
+
+
+def test_a_time_on_another_kind_of_device_decides_nothing_and_says_so(script, nothing_runs):
+    for side, seconds in enumerate((30.0, 2.0)):
+        leave_seeds(RATIO, *[seconds] * 3, side=side, device={"type": "cpu", "name": "a CPU"})
+    said = verdict(script("reproduce.py", f"claim={RATIO}").stdout, RATIO)
+    assert said["ours"].startswith("15 x (3 seeds)")
+    assert said["verdict"] == "reduced: measured on cpu, the claim is of cuda"
+
+
+def test_runs_from_uncommitted_changes_decide_only_where_the_user_says_so(script, nothing_runs):
+    dirty = {"git": {"commit": "1234567", "dirty": True}}
+    leave_seeds(VALUE, 0.98, 0.98)
+    leave_seeds(VALUE, 0.98, first=2, **dirty)
+    for words, state in (
+        ([], "reduced: run from code with uncommitted changes"),
+        (["--allow-dirty"], "reproduced"),
+    ):
+        assert rows(script("reproduce.py", f"claim={VALUE}", "--list", *words).stdout)[VALUE][4] == state
+
+
+def measured_rows(name: str, *rows: dict) -> Path:
+    """A file of benchmark rows below runs."""
+    file = Path("runs/benchmarks") / f"{name}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def row(claim: Claim, **changes) -> dict:
+    """A row that a claim of a benchmark asks for, on a GPU, from a clean commit; of a grid its first point."""
+    run = {key: value[0] if isinstance(value, list) else value for key, value in claim.runs[0].items()}
+    one = {
+        "benchmark": claim.benchmark,
+        "speedup": claim.value,
+        "device_type": "cuda",
+        "checked": True,
+        "commit": "12ab",
+    }
+    return {**one, **run, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "ours"),
+    [
+        ({}, "reproduced", [2.7]),
+        ({"speedup": 2.0}, "not reproduced", [2.0]),
+        ({"speedup": 27.0}, "not reproduced", [27.0]),
+        ({"device_type": "cpu"}, "reduced", [2.7]),
+        ({"commit": "12ab-dirty"}, "reduced", [2.7]),
+        ({"checked": False}, "not run", []),
+        ({"speedup": ""}, "not run", []),
+        ({"speedup": "nan"}, "not run", []),
+        ({"T": 16}, "not run", []),
+        ({"neuron": "psn"}, "not run", []),
+        ({"baseline": "compiled_loop"}, "not run", []),
+    ],
+    ids=str,
+)
+def test_a_claim_of_a_layer_is_judged_by_the_row_that_it_names(changes, state, ours):
+    measured_rows("neurons_cuda", row(CLAIMS[LAYER], **changes))
+    found = judged(CLAIMS[LAYER], Records([Path("runs")]))
+    assert found.verdict.state == state
+    assert list(found.verdict.ours) == ours
+    assert [one.file.name for one in found.rows] == ["neurons_cuda.csv"] * bool(ours)
+
+
+def test_of_several_forms_the_fastest_counts_and_other_machines_beside_it():
+    claim = CLAIMS[LAYER]
+    measured_rows("neurons_cuda", row(claim, speedup=1.0), row(claim, speedup=2.9), row(claim, speedup=2.0))
+    measured_rows("neurons_cpu", row(claim, speedup=9.0, device_type="cpu"))
+    found = judged(claim, Records([Path("runs")]))
+    assert (found.verdict.state, found.verdict.ours) == ("reproduced", (2.9,))
+
+
+def test_the_extreme_of_a_grid_is_decided_by_the_whole_grid_only():
+    claim = CLAIMS[GRID]
+    points = itertools.product(claim.runs[0]["T"], claim.runs[0]["N"])
+    rows = [row(claim, T=T, N=N, speedup=0.45 if (T, N) == (64, 400) else 3.0) for T, N in points]
+    measured_rows("layers_cuda", *rows)
+    assert judged(claim, Records([Path("runs")])).verdict[:2] == ("reproduced", (0.45,))
+    measured_rows("layers_cuda", *rows[:-1])
+    found = judged(claim, Records([Path("runs")])).verdict
+    assert (found.state, found.ours, found.why) == ("reduced", (0.45,), "89 of the 90 points of its grid")
+
+
+def test_a_claim_of_a_benchmark_is_measured_by_the_benchmark_on_the_claims_device(script, monkeypatch):
+    started = []
+
+    def start(words: list[str], script: str = "train.py") -> int:
+        started.append((script, words))
+        measured_rows("neurons_cuda", row(CLAIMS[LAYER]))
+        return 0
+
+    monkeypatch.setattr(reproduce, "start", start)
+    done = script("reproduce.py", f"claim={LAYER}")
+    words = ["neurons", "--neurons", "mpe_psn", "--steps", "4", "--sizes", "1024", "--device", "cuda"]
+    assert started == [("scripts/benchmark.py", [*words, "--out", "runs/benchmarks"])]
+    assert verdict(done.stdout, LAYER)["verdict"] == "reproduced"
+    assert verdict(done.stdout, LAYER)["ours"] == "2.7 x"
 
 
 def test_records_of_another_protocol_do_not_count_and_are_not_the_claimed_run(script, trained):
@@ -231,10 +339,10 @@ def test_of_two_records_of_one_run_that_of_the_first_folder_counts(tmp_path):
         for seed in (0, 1, 2):
             leave([*words, f"seed={seed}", f"paths.runs_dir={tmp_path / folder}"], {CLAIMS[VALUE].metric: value})
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    assert Records([mine, theirs]).verdict(CLAIMS[VALUE]).ours == pytest.approx([0.5])
-    assert Records([theirs, mine]).verdict(CLAIMS[VALUE]).ours == pytest.approx([0.98])
+    assert judged(CLAIMS[VALUE], Records([mine, theirs])).verdict.ours == pytest.approx([0.5])
+    assert judged(CLAIMS[VALUE], Records([theirs, mine])).verdict.ours == pytest.approx([0.98])
     shutil.rmtree(mine / "block" / "yin_yang")
-    assert Records([mine, theirs]).verdict(CLAIMS[VALUE]).ours == pytest.approx([0.98])
+    assert judged(CLAIMS[VALUE], Records([mine, theirs])).verdict.ours == pytest.approx([0.98])
 
 
 @pytest.mark.parametrize(
@@ -341,7 +449,7 @@ def test_reduced_runs_one_seed_of_the_small_version_and_gives_no_verdict(script,
 def test_reduced_with_many_seeds_gives_no_verdict_either(script, trained):
     done = script("reproduce.py", f"claim={VALUE}", "--reduced", "--seeds", "3")
     assert len(trained) == 3
-    assert verdict(done.stdout, VALUE)["ours"] == "98.00 % (3 seeds)"
+    assert verdict(done.stdout, VALUE)["ours"].startswith("98.00 % (3 seeds), 95 % interval")
     assert verdict(done.stdout, VALUE)["verdict"].startswith("reduced: ")
 
 

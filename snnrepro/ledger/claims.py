@@ -1,4 +1,4 @@
-"""What the experiments claim, and what measured values say of it.
+"""What the experiments claim.
 
 A claim stands in an experiment's file (configs/experiment), a mapping under `claims`:
 
@@ -13,16 +13,14 @@ A claim stands in an experiment's file (configs/experiment), a mapping under `cl
     source       where the figure is from
     blocked      why it cannot be run, where it cannot
     protocol     paper (default) or validated
+    device       cuda or cpu: what the paper measured on, where the metric is a time; no other kind decides
+    benchmark    of a claim about rows of results/benchmarks, not about runs: the benchmark's name. `run` then names
+                 columns and their values, metric a column; over (max, min or median) says which of several rows counts
 
-The verdict is the same for all: `blocked`; `not run` where a side has fewer than min_seeds full runs with that metric;
-`reduced` where instead every side was run at scale=reduced or on a partial data set, which decides nothing; else
-`reproduced` or `not reproduced`, by the means over seeds. A value far better than the paper's is not reproduced either.
+snnrepro/ledger/verdicts.py says how a claim is judged.
 """
 
-import itertools
 import math
-import statistics
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,9 +28,9 @@ from snnrepro.errors import UserError, did_you_mean
 
 KINDS = ("value", "difference", "ratio", "ranking")
 REQUIRED = ("id", "statement", "kind", "run", "metric", "value", "tolerance", "unit", "min_seeds", "source")
-OPTIONAL = ("against", "blocked", "protocol")
-
-ROUNDING = 1e-12
+OPTIONAL = ("against", "blocked", "protocol", "device", "benchmark", "over")
+DEVICES = ("cuda", "cpu")
+OVER = ("max", "min", "median")
 
 Overrides = dict[str, Any]
 
@@ -53,19 +51,13 @@ class Claim(NamedTuple):
     source: str
     protocol: str
     blocked: str | None
+    device: str | None = None
+    benchmark: str | None = None
+    over: str | None = None
 
     @property
     def name(self) -> str:
         return f"{self.experiment}/{self.id}"
-
-
-class Verdict(NamedTuple):
-    """state as above; ours: what was measured (of a ranking the mean of every side); seeds: fewest of a side; why."""
-
-    state: str
-    ours: tuple[float, ...]
-    seeds: int
-    why: str
 
 
 def read_claims(folder: Path) -> list[Claim]:
@@ -143,6 +135,14 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         raise UserError(f"{where}: blocked is the reason, a text, got {entry['blocked']!r}")
     if entry.get("protocol", "paper") not in ("paper", "validated"):
         raise UserError(f"{where}: protocol is paper or validated, got {entry['protocol']!r}")
+    if entry.get("device") not in (None, *DEVICES):
+        raise UserError(f"{where}: device is cuda or cpu, got {entry['device']!r}")
+    if entry.get("over") not in (None, *OVER):
+        raise UserError(f"{where}: over is one of {', '.join(OVER)}, got {entry['over']!r}")
+    if not isinstance(entry.get("benchmark", ""), str):
+        raise UserError(f"{where}: benchmark is the name of one, got {entry['benchmark']!r}")
+    if entry.get("benchmark") and kind != "value":
+        raise UserError(f"{where}: a claim of a benchmark is a value; a ratio of two forms is a column of its rows")
     return Claim(
         experiment,
         entry["id"],
@@ -157,54 +157,11 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         entry["source"],
         entry.get("protocol", "paper"),
         entry.get("blocked"),
+        entry.get("device"),
+        entry.get("benchmark"),
+        entry.get("over"),
     )
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def judge(claim: Claim, full: Sequence[Sequence[float]], reduced: Sequence[Sequence[float]]) -> Verdict:
-    """The verdict on a claim. full, reduced: for every side the metric's values over seeds, at that scale."""
-    if claim.blocked:
-        return Verdict("blocked", (), 0, claim.blocked)
-    seeds = min(map(len, full))
-    if seeds >= claim.min_seeds:
-        ours = measured(claim, full)
-        if ours is None:
-            return Verdict("not run", (), seeds, "the runs to divide by are 0")
-        return Verdict("reproduced" if _holds(claim, ours) else "not reproduced", ours, seeds, "")
-    if (few := min(map(len, reduced))) and (ours := measured(claim, reduced)) is not None:
-        return Verdict("reduced", ours, few, "run at a smaller scale, which decides nothing")
-    return Verdict("not run", (), seeds, f"{seeds} of {claim.min_seeds} seeds" if seeds else "")
-
-
-def measured(claim: Claim, values: Sequence[Sequence[float]]) -> tuple[float, ...] | None:
-    """What a claim is about: a number, of a ranking one a side; None where it would divide by 0."""
-    means = [statistics.fmean(side) for side in values]
-    match claim.kind:
-        case "difference":
-            return (means[0] - means[1],)
-        case "ratio":
-            return (means[0] / means[1],) if means[1] else None
-    return tuple(means)
-
-
-def _holds(claim: Claim, ours: tuple[float, ...]) -> bool:
-    # What decimal figures differ by is not exact in binary.
-    if claim.value is None:
-        return all(better - worse > claim.tolerance + ROUNDING for better, worse in itertools.pairwise(ours))
-    return abs(ours[0] - claim.value) <= claim.tolerance + ROUNDING
-
-
-def metric_of(record: Mapping[str, Any], claim: Claim) -> float | None:
-    """A completed run's value of the claim's metric under the claim's protocol, else None."""
-    if record.get("status") != "completed" or record.get("protocol") != claim.protocol:
-        return None
-    value = record.get("metrics", {}).get(claim.metric)
-    return float(value) if _is_number(value) else None
-
-
-def is_reduced(record: Mapping[str, Any]) -> bool:
-    """Whether a run is of a smaller scale than its experiment: scale=reduced, or a data set that is not whole."""
-    return bool(record.get("reduced") or (record.get("data") or {}).get("partial"))

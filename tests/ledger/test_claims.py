@@ -1,225 +1,18 @@
-"""The verdict rule and the reading of claims: every mistake in a claim is one line that names it."""
+"""The reading of claims: every mistake in one is a line that names it."""
 
 import math
 
 import pytest
+from claim_entries import ABSENT, DIFFERENCE, RANKING, RATIO, claim, entry
 
 from snnrepro.errors import UserError
-from snnrepro.ledger.claims import Claim, claims_of, is_reduced, judge, metric_of, read_claims
-
-ABSENT = object()
-TWO = {"run": {"neuron": "psn"}, "against": {"neuron": "lif"}}
-RANKING = {"kind": "ranking", "run": [{"neuron": name} for name in ("psn", "masked_psn", "lif")], "value": None}
-DIFFERENCE = {"kind": "difference", "value": 0.05, **TWO}
-RATIO = {"kind": "ratio", "value": 4.0, "tolerance": 1.0, "unit": "times", "metric": "test/spikes_per_sample", **TWO}
-
-
-def entry(**changes) -> dict:
-    """A claim as a file has it: a value of 90 % within a point over two seeds, with changes."""
-    whole = {
-        "id": "psn/accuracy",
-        "statement": "PSN reaches 90 %",
-        "kind": "value",
-        "run": {"neuron": "psn"},
-        "metric": "test/accuracy_last_epoch",
-        "value": 0.9,
-        "tolerance": 0.01,
-        "unit": "fraction",
-        "min_seeds": 2,
-        "source": "a log, arXiv 2304.12760",
-        **changes,
-    }
-    return {key: value for key, value in whole.items() if value is not ABSENT}
-
-
-def claim(**changes) -> Claim:
-    return claims_of("paper/net", [entry(**changes)])[0]
-
-
-# ------------------------------------------------------------------------------------------------- the verdict
-
-VERDICTS = {
-    # what: (changes of the claim, full runs of each side, state, what was measured)
-    "a value at the paper's": ({}, [[0.9, 0.9]], "reproduced", [0.9]),
-    "a value inside by the mean of its seeds": ({}, [[0.87, 0.92]], "reproduced", [0.895]),
-    "a value on the upper edge": ({}, [[0.91, 0.91]], "reproduced", [0.91]),
-    "a value on the lower edge": ({}, [[0.89, 0.89]], "reproduced", [0.89]),
-    "a value just above": ({}, [[0.9101, 0.9101]], "not reproduced", [0.9101]),
-    "a value just below": ({}, [[0.8899, 0.8899]], "not reproduced", [0.8899]),
-    "a value far better than the paper's": ({}, [[0.99, 0.99]], "not reproduced", [0.99]),
-    "a value of which one seed alone is inside": ({}, [[0.9, 0.7]], "not reproduced", [0.8]),
-    "a value with no tolerance, met": ({"tolerance": 0}, [[0.9, 0.9]], "reproduced", [0.9]),
-    "a value with no tolerance, missed": ({"tolerance": 0}, [[0.9, 0.9002]], "not reproduced", [0.9001]),
-    "more seeds than asked for, all counted": ({}, [[0.9, 0.9, 0.6]], "not reproduced", [0.8]),
-    "a value of 0": ({"value": 0}, [[0.0, 0.0]], "reproduced", [0.0]),
-    "a difference": (DIFFERENCE, [[0.9, 0.9], [0.85, 0.85]], "reproduced", [0.05]),
-    "a difference on the edge": (DIFFERENCE, [[0.9, 0.9], [0.86, 0.86]], "reproduced", [0.04]),
-    "a difference too small": (DIFFERENCE, [[0.9, 0.9], [0.87, 0.87]], "not reproduced", [0.03]),
-    "a difference far larger": (DIFFERENCE, [[0.9, 0.9], [0.5, 0.5]], "not reproduced", [0.4]),
-    "a difference the other way round": (DIFFERENCE, [[0.85, 0.85], [0.9, 0.9]], "not reproduced", [-0.05]),
-    "a loss": ({**DIFFERENCE, "value": -0.05}, [[0.85, 0.85], [0.9, 0.9]], "reproduced", [-0.05]),
-    "a difference of sides with unequal seeds": (DIFFERENCE, [[0.9, 0.9, 0.9], [0.8, 0.9]], "reproduced", [0.05]),
-    "a ratio of means, not a mean of ratios": (RATIO, [[9.0, 1.0], [2.0, 0.5]], "reproduced", [4.0]),
-    "a ratio on the edge": (RATIO, [[5.0, 5.0], [1.0, 1.0]], "reproduced", [5.0]),
-    "a ratio outside": (RATIO, [[5.1, 5.1], [1.0, 1.0]], "not reproduced", [5.1]),
-    "a ratio far better than the paper's": (RATIO, [[40.0, 40.0], [1.0, 1.0]], "not reproduced", [40.0]),
-    "a ratio upside down": (RATIO, [[1.0, 1.0], [4.0, 4.0]], "not reproduced", [0.25]),
-    "a ratio with 0 above": ({**RATIO, "value": 0.5}, [[0.0, 0.0], [4.0, 4.0]], "reproduced", [0.0]),
-    "a ranking": ({**RANKING, "tolerance": 0}, [[0.9] * 2, [0.8] * 2, [0.7] * 2], "reproduced", [0.9, 0.8, 0.7]),
-    "a ranking with two changed": (
-        {**RANKING, "tolerance": 0},
-        [[0.9] * 2, [0.7] * 2, [0.8] * 2],
-        "not reproduced",
-        [0.9, 0.7, 0.8],
-    ),
-    "a ranking with a tie": (
-        {**RANKING, "tolerance": 0},
-        [[0.9] * 2, [0.8] * 2, [0.8] * 2],
-        "not reproduced",
-        [0.9, 0.8, 0.8],
-    ),
-    "a ranking that leads by the margin and more": (
-        {**RANKING, "tolerance": 0.05},
-        [[0.9] * 2, [0.8] * 2, [0.7] * 2],
-        "reproduced",
-        [0.9, 0.8, 0.7],
-    ),
-    "a ranking of which one lead is within the margin": (
-        {**RANKING, "tolerance": 0.05},
-        [[0.9] * 2, [0.8] * 2, [0.78] * 2],
-        "not reproduced",
-        [0.9, 0.8, 0.78],
-    ),
-    "a ranking by the means of the seeds": (
-        {**RANKING, "tolerance": 0},
-        [[0.9, 0.5], [0.6, 0.6], [0.1, 0.8]],
-        "reproduced",
-        [0.7, 0.6, 0.45],
-    ),
-}
-
-
-@pytest.mark.parametrize(("changes", "full", "state", "ours"), VERDICTS.values(), ids=VERDICTS)
-def test_verdict_on(changes, full, state, ours):
-    verdict = judge(claim(**changes), full, [[] for _ in full])
-    assert (verdict.state, verdict.why) == (state, "")
-    assert verdict.ours == pytest.approx(ours)
-    assert verdict.seeds == min(map(len, full))
-
-
-@pytest.mark.parametrize(
-    ("changes", "full", "why"),
-    [
-        ({}, [[]], ""),
-        ({}, [[0.9]], "1 of 2 seeds"),
-        ({"min_seeds": 3}, [[0.9, 0.9]], "2 of 3 seeds"),
-        (DIFFERENCE, [[0.9, 0.9], []], ""),
-        (DIFFERENCE, [[0.9, 0.9, 0.9], [0.85]], "1 of 2 seeds"),
-        (RANKING, [[0.9] * 2, [0.8] * 2, [0.7]], "1 of 2 seeds"),
-    ],
-)
-def test_too_few_seeds_on_any_side_are_not_run_and_give_no_number(changes, full, why):
-    verdict = judge(claim(**changes), full, [[] for _ in full])
-    assert (verdict.state, verdict.ours, verdict.why) == ("not run", (), why)
-
-
-def test_reduced_runs_decide_nothing_however_well_they_fit():
-    verdict = judge(claim(), [[]], [[0.9]])
-    assert (verdict.state, verdict.seeds) == ("reduced", 1)
-    assert verdict.ours == (0.9,)
-    assert verdict.why
-
-
-def test_reduced_runs_of_every_side_are_wanted():
-    assert judge(claim(**DIFFERENCE), [[], []], [[0.9], []]).state == "not run"
-    assert judge(claim(**DIFFERENCE), [[], []], [[0.9], [0.85]]).state == "reduced"
-    # A full run does not stand in for a reduced one of the other side.
-    assert judge(claim(**DIFFERENCE), [[0.9, 0.9], []], [[], [0.85]]).state == "not run"
-
-
-def test_full_runs_are_judged_alone_where_reduced_ones_lie_beside_them():
-    verdict = judge(claim(), [[0.9, 0.9]], [[0.1, 0.1, 0.1]])
-    assert (verdict.state, verdict.seeds) == ("reproduced", 2)
-    assert verdict.ours == (0.9,)
-
-
-def test_too_few_full_runs_beside_reduced_ones_are_reduced_by_those_alone():
-    verdict = judge(claim(), [[0.9]], [[0.5]])
-    assert (verdict.state, verdict.ours, verdict.seeds) == ("reduced", (0.5,), 1)
-
-
-@pytest.mark.parametrize("full", [[[]], [[0.9, 0.9]]])
-def test_a_blocked_claim_stays_blocked_and_says_why_whatever_was_run(full):
-    verdict = judge(claim(blocked="eight GPUs"), full, [[0.9]])
-    assert verdict == ("blocked", (), 0, "eight GPUs")
-
-
-def test_a_ratio_to_0_is_no_verdict_and_no_crash():
-    verdict = judge(claim(**RATIO), [[4.0, 4.0], [0.0, 0.0]], [[], []])
-    assert (verdict.state, verdict.ours) == ("not run", ())
-    assert "0" in verdict.why
-    assert judge(claim(**RATIO), [[], []], [[4.0], [0.0]]).state == "not run"
-
-
-# ------------------------------------------------------------------------------------------------- what is counted
-
-RECORD = {"status": "completed", "protocol": "paper", "metrics": {"test/accuracy_last_epoch": 0.9}}
-
-
-def test_a_completed_run_counts():
-    assert metric_of(RECORD, claim()) == 0.9
-    assert metric_of({**RECORD, "metrics": {"test/accuracy_last_epoch": 1}}, claim()) == 1.0
-
-
-@pytest.mark.parametrize("status", ["running", "failed", "interrupted", None])
-def test_a_run_that_did_not_complete_does_not_count(status):
-    assert metric_of({**RECORD, "status": status}, claim()) is None
-
-
-def test_a_run_of_the_other_protocol_does_not_count():
-    assert metric_of({**RECORD, "protocol": "validated"}, claim()) is None
-    assert metric_of(RECORD, claim(protocol="validated")) is None
-    assert metric_of({**RECORD, "protocol": "validated"}, claim(protocol="validated")) == 0.9
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        {**RECORD, "metrics": {}},
-        {**RECORD, "metrics": {"test/accuracy_last_epoch": None}},
-        {**RECORD, "metrics": {"test/accuracy_last_epoch": None}, "nonfinite": ["test/accuracy_last_epoch"]},
-        {**RECORD, "metrics": {"test/accuracy_last_epoch": "0.9"}},
-        {**RECORD, "metrics": {"test/accuracy_last_epoch": True}},
-        {"status": "completed", "protocol": "paper"},
-    ],
-    ids=["no such metric", "null", "NaN, listed as null", "text", "bool", "no metrics"],
-)
-def test_a_metric_that_is_no_number_does_not_count(record):
-    assert metric_of(record, claim()) is None
-
-
-@pytest.mark.parametrize(
-    ("facts", "reduced"),
-    [
-        ({}, False),
-        ({"reduced": None, "data": None}, False),
-        ({"data": {"partial": False}}, False),
-        ({"data": {"partial": True}}, True),
-        ({"reduced": "14 of 140 epochs"}, True),
-        ({"reduced": "14 of 140 epochs", "data": {"partial": True}}, True),
-    ],
-)
-def test_a_run_is_reduced_by_its_scale_or_by_data_that_are_not_whole(facts, reduced):
-    assert is_reduced({**RECORD, **facts}) is reduced
-
-
-# ------------------------------------------------------------------------------------------------- reading
+from snnrepro.ledger.claims import claims_of, read_claims
 
 
 def test_a_claim_is_read_with_its_sides_in_order():
     assert claim() == (
         *("paper/net", "psn/accuracy", "PSN reaches 90 %", "value", ({"neuron": "psn"},), "test/accuracy_last_epoch"),
-        *(0.9, 0.01, "fraction", 2, "a log, arXiv 2304.12760", "paper", None),
+        *(0.9, 0.01, "fraction", 2, "a log, arXiv 2304.12760", "paper", None, None, None, None),
     )
     assert claim().name == "paper/net/psn/accuracy"
     assert claim(**DIFFERENCE).runs == ({"neuron": "psn"}, {"neuron": "lif"})
@@ -270,6 +63,10 @@ MISTAKES = {
     "a run that is a list": ({"run": ["neuron=psn"]}, "a run is a mapping of overrides"),
     "an against that is a text": ({**DIFFERENCE, "against": "neuron=lif"}, "a run is a mapping of overrides"),
     "a ranking of texts": ({**RANKING, "run": ["psn", "lif"]}, "a run is a mapping of overrides"),
+    "another device": ({"device": "gpu"}, "device is cuda or cpu, got 'gpu'"),
+    "another choice of rows": ({"over": "mean"}, "over is one of max, min, median, got 'mean'"),
+    "a benchmark that is no name": ({"benchmark": 3}, "benchmark is the name of one, got 3"),
+    "a ratio of a benchmark": ({**RATIO, "benchmark": "neurons"}, "a claim of a benchmark is a value"),
     "another protocol": ({"protocol": "test"}, "protocol is paper or validated, got 'test'"),
 }
 

@@ -9,11 +9,12 @@ from hydra.utils import instantiate
 
 from snnrepro.config.check import CONFIGS, check, options
 from snnrepro.config.compose import Job, compose_job
+from snnrepro.config.sections import spelled
+from snnrepro.judging import needed
 from snnrepro.ledger.claims import Claim, read_claims
 from snnrepro.ledger.record import identity
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
-from snnrepro.reproduce import needed, spelled
 
 CLAIMS = read_claims(CONFIGS / "experiment")
 EXPERIMENTS = sorted({claim.experiment for claim in CLAIMS})
@@ -130,8 +131,10 @@ BLOCK = {
 BLOCK_V1 = {"fashion_mnist": (83.33, 4.135, 3.92), "nmnist": (95.684, 9.785, 2.14), "shd": (97.52, 29.04, 2.10)}
 
 # What no run of ours can show is blocked, and found by its name.
-BLOCKED = {
-    "mpe_psn/cifar10_dvs/n_caltech101/accuracy": 0.88235,
+BLOCKED = {"mpe_psn/cifar10_dvs/n_caltech101/accuracy": 0.88235}
+
+# What rows of a benchmark show, times as fast.
+BENCHMARKS = {
     **{
         f"mpe_psn/cifar10_dvs/speed/T{steps}/N2e{power}": ratio
         for steps, ratios in ((4, (2.7, 2.2, 1.9, 0.9)), (16, (11, 8.3, 7.3, 4.8)), (64, (44, 35, 31, 22)))
@@ -201,7 +204,7 @@ def about(claim: Claim) -> tuple[str, str, str]:
 
 def runnable(claim: Claim) -> bool:
     """Whether the tables name it by its run; ImageNet's runs are what they should be, only not here."""
-    return claim.blocked is None or claim.experiment == "psn/imagenet"
+    return claim.benchmark is None and (claim.blocked is None or claim.experiment == "psn/imagenet")
 
 
 def test_no_claim_has_a_figure_that_the_papers_do_not_have():
@@ -227,8 +230,31 @@ def test_an_accuracy_or_a_rate_is_the_papers_to_its_last_digit():
 
 
 def test_what_is_blocked_has_the_papers_figures():
-    blocked = {claim.name: claim.value for claim in CLAIMS if not runnable(claim)}
+    blocked = {claim.name: claim.value for claim in CLAIMS if claim.blocked and claim.experiment != "psn/imagenet"}
     assert blocked == BLOCKED
+
+
+def test_what_a_benchmark_shows_has_the_papers_figures_and_grids():
+    assert {claim.name: claim.value for claim in CLAIMS if claim.benchmark} == BENCHMARKS
+    for claim in (claim for claim in CLAIMS if claim.benchmark):
+        run = claim.runs[0]
+        assert (claim.metric, claim.unit, claim.device) == ("speedup", "times", "cuda")
+        if claim.benchmark == "neurons":
+            steps, power = re.findall(r"speed/T(\d+)/N2e(\d+)", claim.id)[0]
+            assert (run["T"], run["N"]) == (int(steps), 2 ** int(power))
+            assert (run["neuron"], run["pass"], run["baseline"], claim.over) == ("mpe_psn", "forward", "loop", "max")
+        else:
+            assert claim.benchmark == "layers"
+            assert run["T"] == [2**k for k in range(3, 12)]
+            assert claim.over == ("min" if claim.id.endswith("least") else "max")
+            if claim.experiment == "block/fashion_mnist":
+                assert (run["neuron"], run["batch"]) == ("block", 64)
+                assert run["N"] == list(range(100, 1001, 100))
+
+
+def test_every_time_is_judged_on_the_kind_of_device_that_the_paper_had():
+    for claim in CLAIMS:
+        assert (claim.device == "cuda") == (claim.metric in (EPOCH, SPEED, "speedup")), claim.name
 
 
 def test_rankings_are_the_orders_that_the_papers_report():
@@ -253,7 +279,7 @@ def test_the_second_runs_of_lif_are_said_and_lie_within_the_tolerance():
 def test_block_is_judged_over_as_many_runs_as_it_had_within_twice_their_deviation():
     for claim in CLAIMS:
         paper, _, data = claim.experiment.partition("/")
-        if paper.startswith("block") and claim.blocked is None:
+        if paper.startswith("block") and runnable(claim):
             assert claim.min_seeds == {"block": 3, "block_v1": 6}[paper], claim.name
             if claim.metric == LAST and claim.kind == "value":
                 deviation = BLOCK[data][claim.runs[0]["neuron"]][1] / 100
@@ -297,7 +323,7 @@ def test_sources_name_the_papers_number(experiment):
 
 
 def of(experiment: str) -> list[Claim]:
-    return [claim for claim in CLAIMS if claim.experiment == experiment]
+    return [claim for claim in CLAIMS if claim.experiment == experiment and claim.benchmark is None]
 
 
 @cache
@@ -359,7 +385,7 @@ def test_metrics_are_those_that_a_run_of_the_protocol_records(train, tmp_path):
     for file in (tmp_path / "runs").rglob("run.json"):
         record = json.loads(file.read_text())
         recorded[record["protocol"]] = {name for name, value in record["metrics"].items() if value is not None}
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if claim.benchmark is None):
         metric, of_layer, layer = claim.metric.partition("/neuron")
         whole = metric if of_layer and layer.isdigit() else claim.metric
         assert whole in recorded[claim.protocol], claim.name
@@ -387,7 +413,7 @@ def test_units_fit_the_metric_and_values_the_unit():
         "times as fast, forward and backward": "times",
         "times as fast, forward": "times",
     }
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if claim.benchmark is None):
         unit = unit_of(claim.metric)
         assert claim.unit == ("times" if claim.kind == "ratio" else units[str(unit)]), claim.name
         if claim.value is None:

@@ -1,0 +1,50 @@
+"""Claims and what was measured of them, in words."""
+
+from typing import Any
+
+from snnrepro.ledger.claims import Claim
+from snnrepro.ledger.tables import DASH, amount
+from snnrepro.ledger.verdicts import Verdict
+
+
+def figure(value: float | None, claim: Claim, *, difference: bool = False) -> str:
+    """A value in the claim's unit, as people read it."""
+    if value is None:
+        return DASH
+    if claim.unit == "fraction":
+        points = difference or claim.kind == "difference"
+        return f"{100 * value:+.4g} points" if points else f"{100 * value:.2f} %"
+    return f"{value:.4g} x" if claim.unit == "times" else amount(value, claim.unit)
+
+
+def side(run: dict[str, Any]) -> str:
+    """A run of a claim by what it overrides: its neuron first."""
+    return " ".join(str(value) if key == "neuron" else f"{key}={value}" for key, value in run.items())
+
+
+def papers(claim: Claim) -> str:
+    """What the paper has: a value, or an order."""
+    return " > ".join(map(side, claim.runs)) if claim.kind == "ranking" else figure(claim.value, claim)
+
+
+def tolerance(claim: Claim) -> str:
+    """How far from it still counts as reproduced."""
+    allowed = figure(claim.tolerance, claim, difference=True).lstrip("+")
+    return f"each ahead by more than {allowed}" if claim.kind == "ranking" else f"within {allowed}"
+
+
+def measured(verdict: Verdict, claim: Claim) -> str:
+    """What was measured, without seeds and interval."""
+    return " > ".join(figure(value, claim) for value in verdict.ours) if verdict.ours else DASH
+
+
+def seeds(verdict: Verdict) -> str:
+    return f"{verdict.seeds} seed{'s' if verdict.seeds > 1 else ''}"
+
+
+def interval(verdict: Verdict, claim: Claim) -> str:
+    """The 95 % interval over seeds; empty where there is none."""
+    if verdict.interval is None:
+        return ""
+    low, high = (figure(bound, claim) for bound in verdict.interval)
+    return f"[{low}, {high}]"

@@ -1,0 +1,137 @@
+"""All that was measured: every run.json and every row of a benchmark below some folders.
+
+A file that cannot be read is named with what is wrong in it, and passed over.
+"""
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+
+
+class Recorded(NamedTuple):
+    """A run's record and where it lies."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def place(self) -> str:
+        """<group>/<neuron>-<hash8>: runs that differ in nothing but their seed, machine and commit."""
+        return str(self.record["identity"]).rpartition("/seed")[0]
+
+    @property
+    def seed(self) -> int:
+        return int(str(self.record["identity"]).rpartition("/seed")[2])
+
+    def curves(self) -> list[dict[str, str]]:
+        """The rows of curves.csv; none where there is no such file or it cannot be read."""
+        return _rows(self.folder / "curves.csv")
+
+
+class Row(NamedTuple):
+    """A row of a benchmark: its file and its columns, numbers where they are numbers."""
+
+    file: Path
+    values: dict[str, Any]
+
+
+class Broken(NamedTuple):
+    """A file that cannot be read, and why."""
+
+    file: Path
+    why: str
+
+
+class Records:
+    """What lies below some folders, read once.
+
+    runs: every run, by folder. by_place: of two with the same identity a completed run counts before another, then that
+    of the folder named first. rows: those of each benchmark, by its name. broken: files that could not be read.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self.runs: list[Recorded] = []
+        self.by_place: dict[str, dict[int, Recorded]] = defaultdict(dict)
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self.experiments: set[str] = set()
+        self.broken: list[Broken] = []
+        seen: set[Path] = set()  # one folder may lie in another
+        for folder in folders:
+            for file in [*sorted(folder.rglob("run.json")), *sorted(folder.glob("benchmarks/*.csv"))]:
+                if file.resolve() not in seen:
+                    seen.add(file.resolve())
+                    (self._add if file.name == "run.json" else self._add_rows)(file)
+
+    def _add(self, file: Path) -> None:
+        record = read(file)
+        if isinstance(record, str):
+            self.broken.append(Broken(file, record))
+            return
+        run = Recorded(file.parent, record)
+        self.runs.append(run)
+        known = self.by_place[run.place].get(run.seed)
+        if known is None or (known.record["status"] != "completed" and record["status"] == "completed"):
+            self.by_place[run.place][run.seed] = run
+        if record.get("experiment"):
+            self.experiments.add(record["experiment"])
+
+    def _add_rows(self, file: Path) -> None:
+        rows = _rows(file)
+        if not rows:
+            self.broken.append(Broken(file, "no rows"))
+        for row in rows:
+            name = row.get("benchmark") or file.stem.rpartition("_")[0]
+            self.rows[name].append(Row(file, {key: _number(value) for key, value in row.items() if key is not None}))
+
+
+def read(file: Path) -> Record | str:
+    """A record with all that is judged in the shape that `train.py` writes; for any other file what is wrong with it.
+
+    NaN and infinity become None.
+    """
+    try:
+        record = json.loads(file.read_text(), parse_constant=lambda _: None)
+    except OSError as error:
+        return str(error.strerror)
+    except ValueError:
+        return "no JSON"
+    if not isinstance(record, dict):
+        return "no record of a run"
+    identity = record.get("identity")
+    place, _, seed = identity.rpartition("/seed") if isinstance(identity, str) else ("", "", "")
+    if place.count("/") < 1 or not seed.isdecimal():
+        return "no identity"
+    if not isinstance(record.get("status"), str):
+        return "no status"
+    for key in ("metrics", "config"):
+        if not isinstance(record.get(key), dict):
+            return f"no {key}"
+    for key in ("device", "data", "git", "samples", "layers"):
+        if not isinstance(record.get(key), dict | None):
+            return f"{key} is no mapping"
+    wrong = [name for name, value in record["metrics"].items() if not isinstance(value, int | float | None)]
+    return f"{wrong[0]} is no number" if wrong else record
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    try:
+        return list(csv.DictReader(file.read_text().splitlines()))
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _number(text: str | None) -> Any:
+    """A cell as a number or None where it is one, else as it is."""
+    if text in (None, ""):
+        return None
+    try:
+        value = float(str(text))
+    except ValueError:
+        return {"True": True, "False": False}.get(str(text), text)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,38 @@
+"""Means over seeds, and how far they can be trusted."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+Bounds = tuple[float, float]
+
+
+def bootstrap(sides: Sequence[Sequence[float]], statistic: Callable[..., Any] = lambda mean: mean) -> Bounds | None:
+    """The 95 % percentile interval of a statistic of the sides' means, each side resampled over its own seeds.
+
+    statistic: of one mean a side, as arrays. The same for the same values: the draws are seeded. None where a side has
+    fewer than two values, or a resample gives nothing finite, such as a ratio to 0. With few seeds the interval says
+    too little: over three values it is about their smallest and largest, and it covers the true mean less often than
+    95 times in 100.
+    """
+    if any(len(side) < 2 for side in sides):
+        return None
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    drawn = [np.asarray(side, dtype=float)[generator.integers(0, len(side), (RESAMPLES, len(side)))] for side in sides]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = statistic(*(values.mean(1) for values in drawn))
+    if not np.isfinite(found).all():
+        return None
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(found, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """None of nothing."""
+    return fmean(values) if values else None
