@@ -15,8 +15,9 @@ install: .venv/installed ## make .venv and install the package (about two minute
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@# The neurons are tested against it. Of its own dependencies SciencePlots clashes with our matplotlib.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps spikingjelly==2.0.0
+	@# What neurons, counters and speed are held against. Their own dependencies clash with ours (matplotlib, tonic).
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+		spikingjelly==2.0.0 snntorch==1.0.0 neurobench==2.3.0 syops==0.0.5
 	@touch $@
 
 train: install ## train the default: PSU on handwritten digits, seconds, nothing to download
@@ -33,7 +34,7 @@ lint: install ## check format, style and types
 docs: install ## write docs/neurons.md, data.md and experiments.md from the code
 	$(BIN)/python scripts/document.py
 
-report: install ## compare the recorded runs: table and learning curves in runs/report
+report: install ## results/REPORT.md and report.html: the claims' verdicts, the runs compared
 	$(BIN)/python scripts/report.py
 
 benchmark: install ## time every neuron against the step-by-step LIF on this machine

@@ -1,10 +1,17 @@
-"""Look at a data set as the network gets it; takes the overrides of train.py.
+"""Look at a data set as the network gets it, or at what the neurons of a trained network do.
 
     python scripts/preview.py dataset=nmnist
     python scripts/preview.py dataset=spoken_digits dataset.code=level --count 5
+    python scripts/preview.py run=runs/digits-dense/psu-71c0e2a7/seed0 --layers neuron1
 
-Writes NAME.png, a sheet of samples with their labels, the rate of events or spikes over time and a histogram of how
-many each sample has (of speech the raster beside the waveform), and NAME.gif, the same samples over time.
+dataset= takes the overrides of train.py. It writes NAME.png, a sheet of samples with their labels, the rate of events
+or spikes over time and a histogram of how many each sample has (of speech the raster beside the waveform), and
+NAME.gif, the same samples over time.
+
+run= takes the folder of a finished run, or its run.json, and of the overrides only paths.*. Its best weights see up to
+128 test samples, in fp32 on the CPU. It prints a table of the neuron layers and writes raster.png (input, spikes and
+outputs over time), membranes.png (the potential just before firing, and the threshold) and rates.png (rates over time
+and by neuron).
 """
 
 import argparse
@@ -19,6 +26,7 @@ from snnrepro.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from snnrepro.data.datamodule import DataModule
 
@@ -42,10 +50,7 @@ def samples_of(module: "DataModule", count: int, seed: int) -> tuple[list[Sample
 
     dataset: Any = module.test_dataloader().dataset
     labels = dataset.samples.labels[dataset.rows].numpy()
-    order = np.random.default_rng(seed).permutation(len(labels))
-    _, first = np.unique(labels[order], return_index=True)
-    rows = np.concatenate([order[np.sort(first)], np.delete(order, first)])[:count]
-    rows = rows[np.argsort(labels[rows], kind="stable")]
+    rows, order = choice(labels, count, seed)
 
     def inputs(chosen: Array) -> Array:
         x, y = dataset[(torch.from_numpy(chosen), seed)]
@@ -61,6 +66,14 @@ def samples_of(module: "DataModule", count: int, seed: int) -> tuple[list[Sample
         inputs(some[i : i + 64]).reshape(module.num_steps, len(some[i : i + 64]), -1) for i in range(0, len(some), 64)
     ]
     return chosen, np.concatenate([part.sum(2).T for part in sums])
+
+
+def choice(labels: Array, count: int, seed: int) -> tuple[Array, Array]:
+    """`count` rows, one of each class as far as they go, by class; and all rows in the order that they are drawn in."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    _, first = np.unique(labels[order], return_index=True)
+    rows = np.concatenate([order[np.sort(first)], np.delete(order, first)])[:count]
+    return rows[np.argsort(labels[rows], kind="stable")], order
 
 
 def waveform_of(module: "DataModule", row: int) -> Array | None:
@@ -136,9 +149,18 @@ def sheet(chosen: list[Sample], sums: Array, title: str, unit: str, file: Path) 
     over_time.legend(fontsize=8)
     histogram.hist(sums.sum(1), bins=40, color="0.5")
     histogram.set(xlabel=f"{unit} per sample", title=f"histogram of {len(sums):,} samples")
+    save(figure, file)
+
+
+def save(figure: "Figure", file: Path) -> None:
+    """Write and close a figure; the file is there whole or not at all."""
+    from matplotlib import pyplot
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    partial = file.with_name(f"{file.name}.partial")
+    figure.savefig(partial, dpi=110, format="png")
     pyplot.close(figure)
+    partial.replace(file)
 
 
 def raster(axis: "Axes", x: Array) -> None:
@@ -182,34 +204,80 @@ def animation(chosen: list[Sample], file: Path) -> None:
         draw.text((8, height + 24), f"t = {step}", fill="gray")
         pictures.append(canvas)
     file.parent.mkdir(parents=True, exist_ok=True)
-    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=max(30, 2000 // steps), loop=0)
+    timing: dict[str, Any] = {"duration": max(30, 2000 // steps), "loop": 0}
+    partial = file.with_name(f"{file.name}.partial")
+    pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], **timing)
+    partial.replace(file)
+
+
+def preview_data(overrides: list[str], count: int, seed: int, folder: Path) -> None:
+    """The sheet and the animation of a data set."""
+    from snnrepro.build import data_module
+
+    module, name = data_module(overrides)
+    module.setup()
+    chosen, sums = samples_of(module, count, seed)
+    binary = all(set(np.unique(sample.x)) <= {0, 1} for sample in chosen)
+    shape = " x ".join(map(str, (module.num_steps, *module.input_shape)))
+    title = f"{name}: {module.splits['test']:,} test samples, {module.num_classes} classes, T x input = {shape}"
+    counts = bool((sums == np.rint(sums)).all() and sums.min() >= 0)
+    unit = "spikes" if binary else "events" if counts else "sum of inputs"
+    sheet(chosen, sums, title, unit, folder / f"{name}.png")
+    animation(chosen, folder / f"{name}.gif")
+    print(f"pictures: {folder / name}.png and {name}.gif")
+
+
+def preview_trained(
+    overrides: list[str], count: int, seed: int, layers: list[str], neurons: int, folder: Path | None
+) -> None:
+    """The table and the pictures of a run. Raises UserError for overrides that would change what the run was."""
+    from snnrepro.config.compose import compose_job
+
+    where, *more = (word for word in overrides if word.startswith("run="))
+    paths = [word for word in overrides if word.startswith("paths.")]
+    others = [*more, *(word for word in overrides if not word.startswith(("run=", "paths.")))]
+    if others:
+        raise UserError(
+            f"run= draws one run as its record has it: leave out {' '.join(others)}, only paths.* can be set"
+        )
+    config = compose_job(paths).config
+    run = Path(where.removeprefix("run=")).expanduser()
+
+    from preview_run import preview_run
+
+    from snnrepro.restore import restored_run
+
+    restored = restored_run(run.parent if run.name == "run.json" else run, config)
+    preview_run(restored, count, seed, layers, neurons, folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="+", metavar="dataset=NAME", help="and any other override of train.py")
-    parser.add_argument("--count", type=int, default=10, help="samples (default 10)")
+    words = "dataset=NAME and any other override of train.py, or run=FOLDER"
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=words)
+    parser.add_argument("--count", type=int, help="samples (default 10; of a run 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of samples")
-    parser.add_argument("--out", type=Path, default=Path("runs/preview"), help="folder of the pictures")
+    parser.add_argument("--out", type=Path, help="folder of the pictures (default runs/preview; of a run one below)")
+    parser.add_argument("--layers", nargs="+", default=[], metavar="NAME", help="of a run: these neuron layers only")
+    parser.add_argument("--neurons", type=int, help="of a run: in a layer's raster at most (default 200)")
     arguments = parser.parse_intermixed_args()
-    if arguments.count < 1 or arguments.seed < 0:
-        sys.exit("error: --count must be above 0 and --seed not below 0")
-    from snnrepro.build import data_module
-
+    # No layer's name holds an equals sign: an override after --layers is one.
+    overrides = [*arguments.overrides, *(word for word in arguments.layers if "=" in word)]
+    layers = [word for word in arguments.layers if "=" not in word]
+    count, seed, neurons = arguments.count, arguments.seed, arguments.neurons
     try:
-        module, name = data_module(arguments.overrides)
-        module.setup()
-        chosen, sums = samples_of(module, arguments.count, arguments.seed)
-        binary = all(set(np.unique(sample.x)) <= {0, 1} for sample in chosen)
-        shape = " x ".join(map(str, (module.num_steps, *module.input_shape)))
-        title = f"{name}: {module.splits['test']:,} test samples, {module.num_classes} classes, T x input = {shape}"
-        counts = bool((sums == np.rint(sums)).all() and sums.min() >= 0)
-        unit = "spikes" if binary else "events" if counts else "sum of inputs"
-        sheet(chosen, sums, title, unit, arguments.out / f"{name}.png")
-        animation(chosen, arguments.out / f"{name}.gif")
+        if (count is not None and count < 1) or (neurons is not None and neurons < 1) or seed < 0:
+            raise UserError("--count and --neurons must be above 0 and --seed not below 0")
+        if any(word.startswith("run=") for word in overrides):
+            preview_trained(overrides, count or 4, seed, layers, neurons or 200, arguments.out)
+        elif not overrides:
+            raise UserError("nothing to look at: give dataset=NAME or run=FOLDER")
+        elif layers or neurons:
+            raise UserError("--layers and --neurons are of a trained network: give run=FOLDER")
+        else:
+            preview_data(overrides, count or 10, seed, arguments.out or Path("runs/preview"))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"pictures: {arguments.out / name}.png and {name}.gif")
 
 
 if __name__ == "__main__":

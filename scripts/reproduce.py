@@ -21,10 +21,10 @@ from typing import NoReturn
 
 from snnrepro.config.check import CONFIGS
 from snnrepro.errors import UserError, did_you_mean
-from snnrepro.judging import Judged, Needed, completed, judged, needed
+from snnrepro.judging import Needed, completed, judged, needed
 from snnrepro.ledger.claims import Claim, read_claims
 from snnrepro.ledger.claims_table import interval, measured, papers, seeds, tolerance
-from snnrepro.ledger.runs import Records
+from snnrepro.ledger.runs import Judged, Records
 from snnrepro.ledger.tables import DASH, show
 from snnrepro.ledger.verdicts import SMALLER
 from snnrepro.reproduce import HARMLESS, experiments, macs, measuring, rate, rates, start

@@ -13,8 +13,8 @@ from snnrepro.config.sections import spelled
 from snnrepro.errors import UserError
 from snnrepro.ledger.claims import Claim
 from snnrepro.ledger.record import identity
-from snnrepro.ledger.runs import Recorded, Records, Row
-from snnrepro.ledger.verdicts import SMALLER, UNCOMMITTED, Verdict, judge, metric_of, undecided_by
+from snnrepro.ledger.runs import Judged, Recorded, Records, Row
+from snnrepro.ledger.verdicts import SMALLER, UNCOMMITTED, judge, metric_of, undecided_by
 
 
 class Needed(NamedTuple):
@@ -44,15 +44,6 @@ def needed(claim: Claim, *, reduced: bool) -> list[Needed]:
         except UserError as error:
             raise UserError(f"claim {claim.name}: {error}") from None
     return sides
-
-
-class Judged(NamedTuple):
-    """A claim, its verdict, and what that was made of."""
-
-    claim: Claim
-    verdict: Verdict
-    runs: tuple[Recorded, ...]
-    rows: tuple[Row, ...]
 
 
 # A run and its value of a claim's metric; a row of a benchmark and its.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from offline_wandb import offline_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "trainer=smoke"
@@ -304,39 +305,20 @@ def test_compiled_training_gives_the_same_network_as_eager(train, tmp_path):
 
 
 def test_wandb_offline_run_holds_identity_config_curves_and_final_metrics(train, tmp_path):
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
     assert train("trainer.max_epochs=2", "logger=wandb", "logger.mode=offline")[0] == 0
     record = one_record(tmp_path / "runs")
-    store = DataStore()
-    store.open_for_scan(str(next((tmp_path / "runs").rglob("*.wandb"))))
-    run, summary, epochs, exit_code = None, {}, 0, None
-    while (data := store.scan_data()) is not None:
-        item = wandb_internal_pb2.Record()
-        item.ParseFromString(data)
-        kind = item.WhichOneof("record_type")
-        if kind == "run":
-            run = item.run
-        elif kind == "summary":
-            summary |= {u.key or u.nested_key[0]: json.loads(u.value_json) for u in item.summary.update}
-        elif kind == "history":
-            keys = {i.key or i.nested_key[0] for i in item.history.item}
-            epochs += "validation/accuracy" in keys
-        elif kind == "exit":
-            exit_code = item.exit.exit_code
-    store.close()
+    (found,) = offline_runs(tmp_path / "runs")
     group, neuron, seed = record["identity"].split("/")
-    assert (run.display_name, run.run_group) == (f"{neuron}-{seed}", f"{group}/{neuron}")
-    assert set(run.tags) == {group, "psu"}
-    config = {c.key: json.loads(c.value_json) for c in run.config.update}
+    assert (found.run.display_name, found.run.run_group) == (f"{neuron}-{seed}", f"{group}/{neuron}")
+    assert set(found.run.tags) == {group, "psu"}
+    config = {c.key: json.loads(c.value_json) for c in found.run.config.update}
     assert config["neuron"] == record["config"]["neuron"]
     assert "paths" not in config
     for name, value in record["metrics"].items():
         if value is not None:
-            assert summary[name] == pytest.approx(value), name
-    assert epochs == 2
-    assert exit_code == 0
+            assert found.summary[name] == pytest.approx(value), name
+    assert found.rows.count("validation/accuracy") == 2
+    assert found.exit_code == 0
 
 
 def test_wandb_online_without_a_key_fails_before_training(train, tmp_path, monkeypatch):

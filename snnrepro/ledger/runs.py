@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snnrepro.ledger.claims import Claim
+from snnrepro.ledger.verdicts import Verdict
+
 Record = dict[str, Any]
 
 
@@ -46,6 +49,15 @@ class Broken(NamedTuple):
 
     file: Path
     why: str
+
+
+class Judged(NamedTuple):
+    """A claim, its verdict, and what that was made of."""
+
+    claim: Claim
+    verdict: Verdict
+    runs: tuple[Recorded, ...]
+    rows: tuple[Row, ...]
 
 
 class Records:
@@ -124,6 +136,14 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file.read_text().splitlines()))
     except (OSError, ValueError, csv.Error):
         return []
+
+
+def number(text: str | None) -> float:
+    """A cell as a number, NaN where it is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def _number(text: str | None) -> Any:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 DASH = "–"
+BUSY = 0.05  # share of the processor from which on other work is said to have disturbed a measurement
 
 
 def percent(value: float | None) -> str:
@@ -61,8 +62,12 @@ def run_table(record: dict[str, Any], where: str) -> Table:
     rates = {name.rsplit("/", 1)[1]: v for name, v in metrics.items() if name.startswith("test/firing_rate/")}
     by_layer = ", ".join(f"{layer} {value:.4f}" for layer, value in rates.items())
     table.add_row("firing rate", f"{get('test/firing_rate'):.4f} ({by_layer})")
+    if (silent := get("test/silent_neurons")) is not None:
+        table.add_row("neurons", f"{silent:.1%} never fired, {get('test/saturated_neurons'):.1%} always")
     table.add_row("spikes per sample", amount(get("test/spikes_per_sample")))
-    table.add_row("energy per sample", f"{energy(get('test/energy_pj_per_sample'))} ({record['cost_model']})")
+    ratio = get("test/ann_over_energy")
+    beside = "" if ratio is None else f"; an ANN of this shape {ratio:.3g} x as much"
+    table.add_row("energy per sample", f"{energy(get('test/energy_pj_per_sample'))} ({record['cost_model']}{beside})")
     table.add_row("training", amount(get("train/samples_per_second"), "samples/s"))
     table.add_row("inference", amount(get("test/samples_per_second"), "samples/s"))
     ratio = get("speed/neuron_vs_lif_loop")
@@ -81,6 +86,9 @@ def run_table(record: dict[str, Any], where: str) -> Table:
         table.add_row("data", f"partial: {counts}{shared}; no verdict on any claim")
     if record.get("reduced"):
         table.add_row("reduced", f"{record['reduced']}; no verdict on any claim")
+    shares = [share for share in (record.get("others_cpu_share") or {}).values() if share is not None]
+    if max(shares, default=0) > BUSY:
+        table.add_row("speeds", f"measured beside other work, which took {max(shares):.0%} of the processor's time")
     table.add_row("record", f"{where}/run.json")
     return table
 

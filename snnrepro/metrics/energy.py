@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from snnrepro.metrics.operations import Counts
+from snnrepro.metrics.other_counters import CounterRow
 from snnrepro.types import NonNegativeFloat
 
 
@@ -64,3 +65,20 @@ class CostModel:
     def ann_energy_pj(self, counts: Counts) -> float:
         """Of an ANN of the same shape: its activation functions are free, each MAC reads its weight."""
         return counts.ann_macs * (self.mac_pj + self.bytes_per_value * self.byte_pj)
+
+
+def our_row(counts: Counts, model: CostModel) -> CounterRow:
+    """Our account in the form of the other packages', state bytes as they count them: read and written."""
+    return CounterRow(
+        counter="snnrepro",
+        acs=counts.synaptic_acs,
+        macs=counts.synaptic_macs,
+        dense=counts.dense_macs,
+        neuron_acs=counts.neuron_acs,
+        neuron_macs=counts.neuron_macs,
+        state_bytes=4 * counts.state_accesses,
+        energy_pj=model.energy(counts).total,
+        prices=f"{model.name}: {model.ac_pj} pJ an AC, {model.mac_pj} a MAC, {model.byte_pj} a byte",
+        leaves_out="Biases; pooling; additions of branches; sigmoids, exponentials and random draws; comparisons.",
+        also_counts="",
+    )

@@ -12,10 +12,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from snnrepro.metrics.energy import CostModel
+from snnrepro.metrics.energy import CostModel, our_row
 from snnrepro.metrics.operations import OperationCounter
+from snnrepro.metrics.other_counters import OtherCounters
 from snnrepro.metrics.sparsity import LayerSpikes, SpikeCounter
 from snnrepro.metrics.speed import synchronize
+
+# Test samples on which other packages' counters run beside ours: whole batches until there are so many.
+COMPARED_SAMPLES = 256
 
 
 class Curves(Callback):
@@ -190,8 +194,27 @@ class Costs(Callback):
         self._counting = ExitStack()
         self._spikes = self._counting.enter_context(SpikeCounter(network))
         self._operations = self._counting.enter_context(OperationCounter(network))
+        self._others = OtherCounters(network)
+        self._comparing = ExitStack()
+        self._comparing.enter_context(self._others)
+        self._compared = False
+
+    def on_test_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not self._compared and self._others.samples >= COMPARED_SAMPLES:
+            self._compare()
+
+    def _compare(self) -> None:
+        """Close the other packages' counters, and put ours, of the same batches, beside them."""
+        self._comparing.close()
+        self._compared = True
+        rows = [our_row(self._operations.counts, self.cost_model), *self._others.rows()]
+        self.details["counters"] = {"samples": self._others.samples, "rows": [row._asdict() for row in rows]}
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._compared:
+            self._compare()
         self._counting.close()
         self._spikes.gather()
         self._operations.gather()
@@ -222,7 +245,7 @@ class Costs(Callback):
                     "silent": of.silent,
                     "saturated": of.saturated,
                 }
-        self.details = {"layers": described, "operations": counts._asdict()}
+        self.details |= {"layers": described, "operations": counts._asdict()}
         if trainer.is_global_zero and layers:
             steps = max(len(layer.rate_over_time) for layer in layers.values())
             self._write_rates(layers, steps)

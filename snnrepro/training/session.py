@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
+from snnrepro.metrics.load import OtherWork
 from snnrepro.metrics.speed import inference_samples_per_second, input_shapes, network_against_loop, timed_shape
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
@@ -47,6 +48,7 @@ class Session:
         self.protocol: str = config.protocol
         self.seconds: dict[str, float] = {}
         self.timed_shapes: dict[str, list[int]] = {}
+        self.others_cpu_share: dict[str, float | None] = {}
         self._clock = time.perf_counter()
         self._metrics: dict[str, Any] | None = None
         L.seed_everything(config.seed, workers=True, verbose=False)
@@ -163,7 +165,7 @@ class Session:
     def fit(self, checkpoint: Path | None) -> None:
         """Train, from `checkpoint` on where there is one. Ctrl-C arrives as KeyboardInterrupt."""
         try:
-            with loader_errors():
+            with loader_errors(), self._beside_others("fit"):
                 self.trainer.fit(
                     self.classifier,
                     datamodule=self.data,
@@ -222,8 +224,19 @@ class Session:
             # What neuron_vs_lif_loop was timed on, [T, B, *] of each layer in fp32; inference takes batches of B.
             "timed": {"shapes": self.timed_shapes, "dtype": "float32", "batch": self.data.batch_size},
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "others_cpu_share": self.others_cpu_share,
             **self.costs.details,
         }
+
+    @contextmanager
+    def _beside_others(self, phase: str) -> Iterator[None]:
+        """Keep how much of the machine's cores other work took in a phase: its times mean less the more it was."""
+        load = OtherWork()
+        try:
+            with load:
+                yield
+        finally:
+            self.others_cpu_share[phase] = None if load.share is None else round(load.share, 4)
 
     def _speed(self) -> dict[str, float | None]:
         network = self.classifier.network.to(self.trainer.strategy.root_device)
@@ -234,7 +247,7 @@ class Session:
             precision.convert_input(self.data.prepare(x.to(device), y.to(device), training=False)[0])
             for x, y in itertools.islice(self.data.test_dataloader(), 4)
         ]
-        with precision.forward_context():
+        with precision.forward_context(), self._beside_others("speed"):
             ratios = network_against_loop(network, batches[0])
             shapes = input_shapes(network, batches[0])
             inference = inference_samples_per_second(network, itertools.cycle(batches))

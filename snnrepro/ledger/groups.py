@@ -1,0 +1,73 @@
+"""Runs that differ in nothing but their seed, taken together."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from snnrepro.ledger.runs import Record, Recorded
+from snnrepro.ledger.statistics import Bounds, bootstrap, mean
+from snnrepro.ledger.tables import accuracy_of
+
+# The papers of configs/experiment's folders.
+PAPERS = {"psn": "PSN", "psu": "PSU", "mpe_psn": "MPE-PSN", "block": "Block", "block_v1": "Block v1"}
+
+
+class Summary(NamedTuple):
+    """A metric over seeds: mean, 95 % bootstrap interval (None of one seed), number of seeds that have it."""
+
+    mean: float
+    interval: Bounds | None
+    seeds: int
+
+
+class Group(NamedTuple):
+    """Runs of one identity but for the seed. Those from uncommitted changes are apart, they are not mixed in."""
+
+    place: str
+    dirty: bool
+    runs: tuple[Recorded, ...]
+
+    @property
+    def first(self) -> Record:
+        return self.runs[0].record
+
+    @property
+    def completed(self) -> list[Recorded]:
+        return [run for run in self.runs if run.record["status"] == "completed"]
+
+    def values(self, metric: str) -> list[float]:
+        """Over the completed runs that have the metric."""
+        found = (metric_value(run.record, metric) for run in self.completed)
+        return [value for value in found if value is not None]
+
+    def summary(self, metric: str) -> Summary | None:
+        """None where no completed run has the metric."""
+        values = self.values(metric)
+        average = mean(values)
+        return None if average is None else Summary(average, bootstrap([values]), len(values))
+
+
+def groups(runs: Iterable[Recorded]) -> list[Group]:
+    """In the order of their places, seeds in order; of two runs of one identity the first completed one."""
+    found: dict[tuple[str, bool], dict[int, Recorded]] = {}
+    for run in runs:
+        seeds = found.setdefault((run.place, bool((run.record.get("git") or {}).get("dirty"))), {})
+        known = seeds.get(run.seed)
+        if known is None or (known.record["status"] != "completed" and run.record["status"] == "completed"):
+            seeds[run.seed] = run
+    return [
+        Group(place, dirty, tuple(seeds[seed] for seed in sorted(seeds)))
+        for (place, dirty), seeds in sorted(found.items())
+    ]
+
+
+def metric_value(record: Record, metric: str) -> float | None:
+    """A metric of a record; `accuracy` is that of its own protocol, `parameters` their number."""
+    elsewhere: dict[str, Any] = {"accuracy": accuracy_of(record), "parameters": record.get("parameters")}
+    value = elsewhere[metric] if metric in elsewhere else record["metrics"].get(metric)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def paper_of(record: Record) -> str:
+    """The paper whose experiment a run is of; empty for a run of no experiment."""
+    folder = str(record.get("experiment") or "").partition("/")[0]
+    return PAPERS.get(folder, folder)

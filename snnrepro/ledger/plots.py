@@ -1,0 +1,143 @@
+"""Pictures of runs: learning curves, and measures side by side."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnrepro.ledger.runs import Record, Recorded, number
+from snnrepro.ledger.tables import accuracy_of
+
+MANY = 8  # from here on, learning curves get a panel for each config
+
+
+def by_config(found: Sequence[Recorded]) -> dict[str, list[Recorded]]:
+    """Runs by their neuron, with the config's hash where one neuron has several; seeds together."""
+    groups: dict[str, list[Recorded]] = defaultdict(list)
+    for run in found:
+        groups[run.place.rpartition("/")[2]].append(run)
+    neurons = [name.rpartition("-")[0] for name in groups]
+    return {
+        (neuron if neurons.count(neuron) == 1 else name): groups[name]
+        for name, neuron in sorted(zip(groups, neurons, strict=True))
+    }
+
+
+def curves(found: Sequence[Recorded], title: str, file: Path) -> None:
+    """Accuracy over epochs of one experiment's runs: solid on validation or test, dotted on the training batches.
+
+    One colour and marker for each neuron and config, shared by its seeds; with many, a panel each.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    configs = by_config(found)
+    stages = {"validation": "validation", "epoch_test": "test set"}
+    lines = {name: [_curve(run) for run in runs] for name, runs in configs.items()}
+    many = len(configs) > MANY
+    columns = 5 if many else 1
+    rows = -(-len(configs) // columns) if many else 1
+    size = (12, 1.9 * rows + 0.8) if many else (7, 4.2)
+    figure, grid = pyplot.subplots(
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    panels = list(grid.flat)
+    for place, (name, runs) in enumerate(lines.items()):
+        panel = panels[place if many else 0]
+        color = "C0" if many else f"C{place % 10}"
+        if many:
+            for other in (line for each in lines.values() for line in each):
+                panel.plot(other[1], other[2], color="0.85", linewidth=0.6)
+            panel.set_title(name, fontsize=9)
+        seeds = f"{name}, {len(runs)} seed{'s' if len(runs) > 1 else ''}"
+        for seed, (_, epochs, accuracy, train) in enumerate(runs):
+            style: dict[str, Any] = {} if many else {"marker": "osD^vPX*<>"[place % 10], "markersize": 4}
+            every = max(1, len(epochs) // 12)
+            panel.plot(epochs, accuracy, color=color, label=seeds if seed == 0 else None, markevery=every, **style)
+            panel.plot(epochs, train, color=color, linestyle=":", linewidth=1)
+    for panel in panels:
+        panel.set_visible(bool(panel.lines))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.grid(alpha=0.3)
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel("accuracy", fontsize=10)
+    shown = " / ".join(sorted({stages[line[0]] for runs in lines.values() for line in runs}))
+    figure.suptitle(f"{title}\nsolid: {shown}, dotted: train{', grey: the others' if many else ''}", fontsize=10)
+    if not many:
+        panels[0].legend(fontsize=8)
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
+
+def _curve(run: Recorded) -> tuple[str, list[float], list[float], list[float]]:
+    """(stage, epochs from 1, accuracy of the stage, training accuracy) of one run; what is missing is NaN."""
+    rows = run.curves()
+    stage = "validation" if run.record.get("protocol") == "validated" else "epoch_test"
+    epochs = [number(row.get("epoch")) + 1 for row in rows]
+    return (
+        stage,
+        epochs,
+        [number(r.get(f"{stage}/accuracy")) for r in rows],
+        [number(r.get("train/accuracy")) for r in rows],
+    )
+
+
+def ranking(found: Sequence[Recorded], title: str, file: Path) -> None:
+    """Test accuracy, firing rate, energy and speed of each config, a dot for each seed, the most accurate on top."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import PercentFormatter
+
+    configs = by_config([run for run in found if accuracy_of(run.record) is not None])
+    order = sorted(configs, key=lambda name: statistics.mean(accuracy_of(run.record) or 0 for run in configs[name]))
+    measures: dict[str, Callable[[Record], float | None]] = {
+        "test accuracy": accuracy_of,
+        "firing rate": lambda record: record["metrics"].get("test/firing_rate"),
+        "energy, nJ a sample": lambda record: _scaled(record["metrics"].get("test/energy_pj_per_sample"), 1e-3),
+        "forward + backward,\ntimes as fast as the LIF loop": lambda r: r["metrics"].get("speed/neuron_vs_lif_loop"),
+    }
+    size = (12, 1.2 + 0.26 * len(order))
+    figure, panels = pyplot.subplots(1, len(measures), figsize=size, sharey=True, layout="constrained")
+    for panel, (label, value_of) in zip(panels, measures.items(), strict=True):
+        for height, name in enumerate(order):
+            values = [value for run in configs[name] if (value := value_of(run.record)) is not None]
+            panel.plot(values, [height] * len(values), "o", color="C0", markersize=4, alpha=0.6)
+            if values:
+                panel.plot(statistics.mean(values), height, "|", color="black", markersize=11)
+        panel.set_xlabel(label)
+        panel.grid(alpha=0.3)
+    panels[0].xaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[0].set_yticks(range(len(order)), order)
+    panels[-1].axvline(1, color="grey", linewidth=1, linestyle=":")
+    figure.suptitle(f"{title}: a dot for each seed, a bar for their mean", fontsize=10)
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def pictures(runs: Sequence[Recorded], out: Path) -> list[Path]:
+    """Of each folder of configs the learning curves, and from three completed configs on the ranking; the files."""
+    by_experiment: dict[Path, list[Recorded]] = defaultdict(list)
+    for run in runs:
+        if run.curves():
+            by_experiment[run.folder.parents[1]].append(run)
+    written = []
+    for place, found in by_experiment.items():
+        title = found[0].place.rpartition("/")[0]
+        name = "-".join(part for part in place.parts[-2:] if part != "/")
+        written.append(out / f"curves-{name}.png")
+        curves(found, title, written[-1])
+        if len(by_config([run for run in found if accuracy_of(run.record) is not None])) > 2:
+            written.append(out / f"ranking-{name}.png")
+            ranking(found, title, written[-1])
+    return written
