@@ -48,7 +48,7 @@ An experiment fixes a paper's data, network, loss, optimiser, schedule, augmenta
 `protocol=paper`; what the user writes wins over it. Its file says in its head what differs from the paper, what was not
 found, and where code and text disagree; under `by_neuron` what the paper changes for a neuron; under `reduced` what
 `scale=reduced` changes; under `claims` what the paper claims, each with its source. How a claim is judged is in
-[snnrepro/ledger/claims.py](../snnrepro/ledger/claims.py).
+[measuring.md](measuring.md).
 
 *Parameters* are those with the neuron of the first column after the name. *MACs* are multiply-accumulates of one
 forward pass of one sample over all its T steps, every connection counted, padding left out; training costs about three

@@ -15,6 +15,8 @@ import pytest
 import torch
 from offline_wandb import offline_runs
 
+from snnrepro.metrics.sparsity import SpikeCounter
+
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = "trainer=smoke"
 
@@ -302,6 +304,62 @@ def test_compiled_training_gives_the_same_network_as_eager(train, tmp_path):
     assert code == 0, err
     losses = [record["metrics"]["test/loss"] for record in records(tmp_path / "runs")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_the_record_holds_every_layer_its_operations_and_other_counters_and_rates_over_time(train, tmp_path):
+    assert train("neuron=psn", "trainer.max_epochs=2")[0] == 0
+    record = one_record(tmp_path / "runs")
+    metrics, layers = record["metrics"], record["layers"]
+    assert list(layers) == ["linear1", "neuron1", "linear2", "neuron2", "readout1"]
+    of_neurons = [layers["neuron1"], layers["neuron2"]]
+    total = sum(layer["spikes_per_sample"] for layer in of_neurons)
+    assert total == pytest.approx(metrics["test/spikes_per_sample"])
+    assert metrics["test/firing_rate"] == pytest.approx(total / (4 * sum(layer["neurons"] for layer in of_neurons)))
+    assert metrics["test/silent_neurons"] == sum(layer["silent"] for layer in of_neurons) / 768
+    assert layers["linear1"]["spike_driven"] is False
+    operations = record["operations"]
+    assert operations["neuron_macs"] == 768 * 4 * 4
+    priced = 4.6 * (operations["synaptic_macs"] + operations["neuron_macs"])
+    priced += 0.9 * (operations["synaptic_acs"] + operations["neuron_acs"])
+    assert metrics["test/energy_pj_per_sample"] == pytest.approx(priced)
+    # A digit is shown four times: an ANN of this shape looks once.
+    assert operations["ann_macs"] == operations["dense_macs"] / 4 == 64 * 512 + 512 * 256 + 256 * 10
+    rows = record["counters"]["rows"]
+    assert [row["counter"] for row in rows] == ["snnrepro", "NeuroBench 2.3.0", "syops 0.0.5", "spikingjelly 2.0.0"]
+    assert rows[0]["acs"] == pytest.approx(rows[1]["acs"])
+    assert record["counters"]["samples"] == 256
+    (file,) = (tmp_path / "runs").rglob("rates.csv")
+    steps = list(csv.DictReader(file.read_text().splitlines()))
+    assert [row["step"] for row in steps] == ["0", "1", "2", "3"]
+    for name in ("neuron1", "neuron2"):
+        mean = sum(float(row[name]) for row in steps) / 4
+        assert mean == pytest.approx(layers[name]["firing_rate"], rel=1e-4)
+
+
+def test_spikes_of_training_are_counted_where_asked_for_and_change_neither_the_run_nor_its_place(
+    train, tmp_path, monkeypatch
+):
+    seen, summary = [], SpikeCounter.summary
+    monkeypatch.setattr(
+        SpikeCounter, "summary", lambda self, stage="test": seen.append((stage, self.samples)) or summary(self, stage)
+    )
+    words = ["trainer.max_epochs=2", "dataset.train_samples=256"]
+    assert train(*words)[0] == 0
+    plain = one_record(tmp_path / "runs")
+    columns = set(curves(tmp_path / "runs")[0])
+    assert train(*words, "measure.training_spikes=true", "overwrite=true")[0] == 0
+    record = one_record(tmp_path / "runs")
+    assert record["identity"] == plain["identity"]
+    assert record["metrics"]["test/accuracy"] == plain["metrics"]["test/accuracy"]
+    added = set(curves(tmp_path / "runs")[0]) - columns
+    layers = {"train/firing_rate/neuron1", "train/firing_rate/neuron2"}
+    assert added == {f"train/{name}_neurons" for name in ("silent", "saturated")} | layers | {
+        "train/firing_rate",
+        "train/spikes_per_sample",
+    }
+    # The training batches alone, not those of validation.
+    assert [samples for stage, samples in seen if stage == "train"] == [256, 256]
+    assert all(0 < float(row["train/firing_rate"]) < 1 for row in curves(tmp_path / "runs"))
 
 
 def test_wandb_offline_run_holds_identity_config_curves_and_final_metrics(train, tmp_path):

@@ -12,6 +12,7 @@ from snnrepro.ledger.claims_table import interval, measured, papers, tolerance
 from snnrepro.ledger.columns import COLUMNS
 from snnrepro.ledger.groups import metric_value, paper_of
 from snnrepro.ledger.runs import Judged, Record, Recorded, Records, Row, number
+from snnrepro.ledger.verdicts import STATES
 
 # Points of a learning curve on the page, at most: more than a screen's column of pixels for each says nothing.
 CURVE_POINTS = 100
@@ -36,7 +37,9 @@ def page_data(records: Records, judged: Sequence[Judged], out: Path, made: dict[
             }
             for column in COLUMNS
         ],
-        "claims": [_claim(one, indices, out) for one in judged],
+        "claims": [
+            _claim(one, indices, out) for one in sorted(judged, key=lambda one: STATES.index(one.verdict.state))
+        ],
         "configs": {"common": common, "own": own},
         "runs": [_run(run, config, out) for run, config in zip(records.runs, of_run, strict=True)],
         "speedups": [_speedup(row, out) for row in records.rows.get("neurons", []) if _is_speedup(row)],

@@ -12,8 +12,8 @@ from snnrepro.ledger.page_data import counters, link
 from snnrepro.ledger.runs import Judged, Recorded, Records
 from snnrepro.ledger.summaries import runs_summary
 from snnrepro.ledger.tables import DASH, amount, energy
+from snnrepro.ledger.verdicts import STATES
 
-STATES = ("reproduced", "not reproduced", "reduced", "not run", "blocked")
 # Readable without colour: a sign and the word.
 SIGNS = {"reproduced": "✔", "not reproduced": "✘", "reduced": "△", "not run": "○", "blocked": "■"}
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from snnrepro.ledger.claims import Claim
 from snnrepro.ledger.statistics import Bounds, bootstrap
 
+STATES = ("reproduced", "not reproduced", "reduced", "not run", "blocked")
+
 ROUNDING = 1e-12
 SMALLER = "run at a smaller scale, which decides nothing"
 UNCOMMITTED = "run from code with uncommitted changes"

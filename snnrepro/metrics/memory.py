@@ -43,7 +43,7 @@ def forward_backward_cost(neuron: Neuron, shape: tuple[int, ...]) -> Cost:
 
 def _measure(neuron: Neuron, shape: tuple[int, ...], sender: Connection) -> None:
     torch.set_num_threads(1)
-    _return_freed_memory()
+    return_freed_memory()
     _pass(neuron, (min(shape[0], 2), *shape[1:]))
     before = _resident_bytes()
     start = time.perf_counter()
@@ -53,7 +53,7 @@ def _measure(neuron: Neuron, shape: tuple[int, ...], sender: Connection) -> None
     sender.send(Cost(max(0, peak - before), seconds))
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Have glibc give every freed tensor back at once: what it keeps for later is not what a pass needs."""
     mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
     with contextlib.suppress(OSError, AttributeError):

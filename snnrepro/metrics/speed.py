@@ -7,7 +7,7 @@ speed-up counts only after its form has just passed an equality check against it
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import torch
@@ -28,7 +28,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def interleaved(
-    candidates: dict[str, Callable[[], object]], device: torch.device, repeats: int
+    candidates: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
 ) -> dict[str, list[float]]:
     """Seconds of each call, `repeats` rounds of all candidates in turn after one round of warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
@@ -82,12 +82,7 @@ def passes_check(neuron: Neuron, num_steps: int, device: torch.device) -> bool:
 def neuron_against_loop(
     neuron: Neuron, shape: tuple[int, ...], device: torch.device, repeats: int = 7
 ) -> dict[str, float]:
-    """The medians of `loop_timings`, in seconds."""
-    return {name: statistics.median(s) for name, s in loop_timings(neuron, shape, device, repeats).items()}
-
-
-def loop_timings(neuron: Neuron, shape: tuple[int, ...], device: torch.device, repeats: int) -> dict[str, list[float]]:
-    """Seconds of `neuron` and of the step-by-step LIF on fresh input of `shape` `[T, B, *]`, in interleaved repeats.
+    """Median seconds of `neuron` and of the step-by-step LIF on fresh input of `shape` `[T, B, *]`, interleaved.
 
     Keys: neuron and lif, each with _forward and _forward_backward. Empty where the equality check fails.
     """
@@ -95,12 +90,21 @@ def loop_timings(neuron: Neuron, shape: tuple[int, ...], device: torch.device, r
         return {}
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         x = torch.randn(shape, device=device)
-        modules = {"neuron": copy.deepcopy(neuron), "lif": LIF().to(device)}
-        candidates: dict[str, Callable[[], object]] = {}
-        for name, module in modules.items():
-            candidates[f"{name}_forward"] = partial(_forward, module, x)
-            candidates[f"{name}_forward_backward"] = partial(_forward_backward, module, x.clone().requires_grad_(True))
-        return interleaved(candidates, device, repeats)
+        candidates = {
+            f"{name}_{kind}": run
+            for name, module in {"neuron": copy.deepcopy(neuron), "lif": LIF().to(device)}.items()
+            for kind, run in passes(module, x).items()
+        }
+        seconds = interleaved(candidates, device, repeats)
+    return {name: statistics.median(repeated) for name, repeated in seconds.items()}
+
+
+def passes(module: nn.Module, x: Tensor) -> dict[str, Callable[[], object]]:
+    """What is timed of a module on x `[T, B, *]`: forward without gradients; forward_backward of its output's sum."""
+    return {
+        "forward": partial(_forward, module, x),
+        "forward_backward": partial(_forward_backward, module, x.clone().requires_grad_(True)),
+    }
 
 
 def _forward(module: nn.Module, x: Tensor) -> None:
@@ -112,6 +116,48 @@ def _forward_backward(module: nn.Module, x: Tensor) -> None:
     with torch.enable_grad():
         module(x).sum().backward()
     x.grad = None
+
+
+def forward_then_backward(
+    modules: Mapping[str, nn.Module], x: Tensor, repeats: int
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of the two halves of a training pass of each module on x `[T, B, *]`, interleaved as above.
+
+    Keys: the module's name; then forward (with gradients), backward (of the output's sum) and total.
+    """
+    seconds: dict[str, dict[str, list[float]]]
+    seconds = {name: {kind: [] for kind in ("forward", "backward", "total")} for name in modules}
+    for round_number in range(repeats + 1):
+        for name, module in modules.items():
+            synchronize(x.device)
+            start = time.perf_counter()
+            output = module(x)
+            synchronize(x.device)
+            middle = time.perf_counter()
+            output.sum().backward()
+            synchronize(x.device)
+            end = time.perf_counter()
+            module.zero_grad()
+            if round_number:
+                found = {"forward": middle - start, "backward": end - middle, "total": end - start}
+                for kind, value in found.items():
+                    seconds[name][kind].append(value)
+    return seconds
+
+
+def compared(own: list[float], baseline: list[float]) -> dict[str, float | None]:
+    """Seconds of two candidates of the same interleaved rounds: medians, extremes, and how many times as fast.
+
+    speedup is the ratio of the medians, speedup_low and speedup_high the smallest and largest ratio within one round,
+    between which it lies. All None where `own` or `baseline` is empty, as after a failed check.
+    """
+    names = ("seconds", "seconds_min", "seconds_max")
+    keys = [*names, *(f"baseline_{name}" for name in names), "speedup", "speedup_low", "speedup_high"]
+    if not own or not baseline:
+        return dict.fromkeys(keys)
+    values = [f(seconds) for seconds in (own, baseline) for f in (statistics.median, min, max)]
+    ratios = [b / a for a, b in zip(own, baseline, strict=True)]
+    return dict(zip(keys, [*values, values[3] / values[0], min(ratios), max(ratios)], strict=True))
 
 
 def network_against_loop(network: nn.Module, x: Tensor) -> dict[str, float]:
