@@ -55,6 +55,13 @@ COLUMNS = (
         "up",
         "Forward and backward of all its neurons at its own sizes, the step-by-step LIF timed beside it.",
     ),
-    Column("peak_memory_mb", "peak memory", "MB", 1, "down", "On a GPU allocated, on a CPU resident in the process."),
+    Column(
+        "peak_memory_mb",
+        "peak memory",
+        "MB",
+        1,
+        "down",
+        "On a GPU allocated; on a CPU resident in the process, its libraries too.",
+    ),
     Column("parameters", "parameters", "", 1, None, "Numbers that training changes."),
 )

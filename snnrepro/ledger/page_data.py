@@ -196,6 +196,9 @@ def _flat(node: Any, key: str = "") -> dict[str, str]:
 
 
 def _is_speedup(row: Row) -> bool:
+    """Of the form that the neuron takes by itself; the others stand in the file of rows."""
+    if row.values.get("auto") is False:
+        return False
     return isinstance(row.values.get("speedup"), float) and all(row.values.get(key) for key in ("neuron", "T", "N"))
 
 

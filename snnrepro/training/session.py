@@ -22,16 +22,9 @@ from snnrepro.metrics.load import OtherWork
 from snnrepro.metrics.speed import inference_samples_per_second, input_shapes, network_against_loop, timed_shape
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
-from snnrepro.training.callbacks import (
-    BestCheckpoint,
-    BestLossRestart,
-    Costs,
-    Curves,
-    Throughput,
-    peak_memory_mb,
-    threads,
-)
+from snnrepro.training.callbacks import BestCheckpoint, BestLossRestart, Curves
 from snnrepro.training.classifier import Classifier
+from snnrepro.training.costs import Costs, Throughput, peak_memory_mb, reset_peak_memory, threads
 from snnrepro.training.loggers import Dashboard
 from snnrepro.training.settings import TrainerSettings
 
@@ -57,6 +50,7 @@ class Session:
             return instantiate(config[name], _convert_="all")
 
         self.settings: TrainerSettings = part("trainer")()
+        reset_peak_memory(torch.device(self.settings.accelerator))
         self.data: DataModule = part("dataset")(
             data_dir=config.paths.data_dir,
             cache_dir=config.paths.cache_dir,

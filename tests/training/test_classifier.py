@@ -1,6 +1,7 @@
 """What the trainer does with a neuron's hooks: epochs, auxiliary losses, draws, and which epoch may be the best."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from snnrepro.architectures.dense import Dense
 from snnrepro.neurons import MPEPSN, SPSN, MaskedPSN
+from snnrepro.training.costs import peak_memory_mb, reset_peak_memory
 from snnrepro.training.loss import TET, CrossEntropy
 
 
@@ -96,3 +98,15 @@ def test_a_network_of_this_neuron_survives_a_copy_after_training(neuron):
     twin = copy.deepcopy(network).eval()
     network.eval()
     assert torch.equal(network(x), twin(x))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux lets a process forget its peak")
+def test_peak_memory_is_of_the_run_and_not_of_what_the_process_did_before():
+    cpu = torch.device("cpu")
+    reset_peak_memory(cpu)
+    before = peak_memory_mb(cpu)
+    large = torch.ones(100_000_000)  # 400 MB
+    assert peak_memory_mb(cpu) > before + 350
+    del large
+    reset_peak_memory(cpu)
+    assert peak_memory_mb(cpu) < before + 100

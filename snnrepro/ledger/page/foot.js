@@ -35,8 +35,9 @@ function drawCounters() {
         row.leaves_out || EMPTY,
       ]);
     const table = plainTable(`Counters of ${net}`, heads, rows);
-    table.querySelectorAll("tr > :last-child").forEach((cell) => cell.classList.remove("number"));
-    section.append(h("h3", {}, net), table);
+    table.querySelectorAll("tr > :last-child").forEach((cell) => (cell.className = "wrap"));
+    const opened = section.querySelector("details") ? {} : { open: "" };
+    section.append(h("details", opened, h("summary", {}, h("h3", {}, net)), table));
   }
 }
 

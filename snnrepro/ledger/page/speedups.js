@@ -10,6 +10,9 @@ const SELECTS = [
   ["Kernel and device", "speed_kernel", kernelOf],
 ];
 
+// What is shown until something else is chosen.
+const PREFERRED = { speed_neuron: "psn", speed_baseline: "loop", speed_pass: "forward_backward" };
+
 // Faster and slower are told apart by sign and word, not by colour alone; = where the repeats' range holds 1.
 function ratio({ speedup, low, high, link: url }, most) {
   if (absent(speedup)) return h("div", { class: "ratio" }, link(url, "failed"));
@@ -64,7 +67,7 @@ function drawSpeedups() {
   const selects = SELECTS.map(([label, key, get]) => {
     const values = [...new Set(rows.map(get))].sort(compareValues);
     if (!values.includes(state[key])) state[key] = "";
-    const value = state[key] || values[0];
+    const value = state[key] || (values.includes(PREFERRED[key]) ? PREFERRED[key] : values[0]);
     rows = rows.filter((row) => get(row) === value);
     return choice(
       label,
