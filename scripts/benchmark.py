@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from benchmark_tables import MEANING, SHOWN, shown
 from rich.table import Table
 
+from snnrepro.command import Parser, ended
 from snnrepro.errors import UserError
 from snnrepro.ledger.record import git_state, versions
 from snnrepro.ledger.tables import amount, show
@@ -59,13 +60,6 @@ a process of its own, input, weights and optimiser included.
     python scripts/benchmark.py layers --sizes 100 200 400 700 1000 --steps 8 32 128 512 2048 --batches 16 128
 """,
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> Any:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 @cache
@@ -259,14 +253,8 @@ def parser() -> Parser:
 
 
 def main() -> None:
-    arguments = parser().parse_args()
-    try:
-        run(arguments)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(parser().parse_args())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

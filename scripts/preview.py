@@ -2,7 +2,7 @@
 
     python scripts/preview.py dataset=nmnist
     python scripts/preview.py dataset=spoken_digits dataset.code=level --count 5
-    python scripts/preview.py run=runs/digits-dense/psu-71c0e2a7/seed0 --layers neuron1
+    python scripts/preview.py run=runs/digits-dense/psu-0bcb4bef/seed0 --layers neuron1
 
 dataset= takes the overrides of train.py. It writes NAME.png, a sheet of samples with their labels, the rate of events
 or spikes over time and a histogram of how many each sample has (of speech the raster beside the waveform), and
@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snnrepro.command import Parser, ended
 from snnrepro.errors import UserError
+from snnrepro.pictures import save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from snnrepro.data.datamodule import DataModule
 
@@ -149,18 +150,7 @@ def sheet(chosen: list[Sample], sums: Array, title: str, unit: str, file: Path) 
     over_time.legend(fontsize=8)
     histogram.hist(sums.sum(1), bins=40, color="0.5")
     histogram.set(xlabel=f"{unit} per sample", title=f"histogram of {len(sums):,} samples")
-    save(figure, file)
-
-
-def save(figure: "Figure", file: Path) -> None:
-    """Write and close a figure; the file is there whole or not at all."""
-    from matplotlib import pyplot
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    figure.savefig(partial, dpi=110, format="png")
-    pyplot.close(figure)
-    partial.replace(file)
+    save_png(figure, file, dpi=110)
 
 
 def raster(axis: "Axes", x: Array) -> None:
@@ -252,7 +242,7 @@ def preview_trained(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words = "dataset=NAME and any other override of train.py, or run=FOLDER"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=words)
     parser.add_argument("--count", type=int, help="samples (default 10; of a run 4)")
@@ -265,20 +255,17 @@ def main() -> None:
     overrides = [*arguments.overrides, *(word for word in arguments.layers if "=" in word)]
     layers = [word for word in arguments.layers if "=" not in word]
     count, seed, neurons = arguments.count, arguments.seed, arguments.neurons
-    try:
-        if (count is not None and count < 1) or (neurons is not None and neurons < 1) or seed < 0:
-            raise UserError("--count and --neurons must be above 0 and --seed not below 0")
-        if any(word.startswith("run=") for word in overrides):
-            preview_trained(overrides, count or 4, seed, layers, neurons or 200, arguments.out)
-        elif not overrides:
-            raise UserError("nothing to look at: give dataset=NAME or run=FOLDER")
-        elif layers or neurons:
-            raise UserError("--layers and --neurons are of a trained network: give run=FOLDER")
-        else:
-            preview_data(overrides, count or 10, seed, arguments.out or Path("runs/preview"))
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    if (count is not None and count < 1) or (neurons is not None and neurons < 1) or seed < 0:
+        raise UserError("--count and --neurons must be above 0 and --seed not below 0")
+    if any(word.startswith("run=") for word in overrides):
+        preview_trained(overrides, count or 4, seed, layers, neurons or 200, arguments.out)
+    elif not overrides:
+        raise UserError("nothing to look at: give dataset=NAME or run=FOLDER")
+    elif layers or neurons:
+        raise UserError("--layers and --neurons are of a trained network: give run=FOLDER")
+    else:
+        preview_data(overrides, count or 10, seed, arguments.out or Path("runs/preview"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from preview import Array, choice, picture, raster, save
+from preview import Array, choice, picture, raster
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from snnrepro.ledger.tables import amount, of_all, percent, show
 from snnrepro.metrics.hooks import ForwardHooks
 from snnrepro.metrics.speed import input_shapes
 from snnrepro.neurons import Neuron, hold_draws
+from snnrepro.pictures import save_png
 from snnrepro.restore import Restored
 
 SAMPLES = 128  # test samples seen, at most
@@ -213,7 +214,7 @@ def raster_picture(seen: Seen, class_names: tuple[str, ...], title: str, file: P
         names_of_rows.append(f"{layer.name}\nneurons: {neurons}\nrate {layer.rate()}")
     for axis, name in zip(grid[:, 0], [*names_of_rows, "outputs\nbold: true class"], strict=True):
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    save(figure, file)
+    save_png(figure, file, dpi=110)
 
 
 def membrane_picture(layers: list[Layer], title: str, file: Path) -> None:
@@ -251,7 +252,7 @@ def membrane_picture(layers: list[Layer], title: str, file: Path) -> None:
         axis.set_xlabel(f"membrane: {layer.membrane()}", fontsize=8)
         axis.tick_params(labelsize=7)
     figure.supylabel("density", fontsize=9)
-    save(figure, file)
+    save_png(figure, file, dpi=110)
 
 
 def rates_picture(layers: list[Layer], title: str, file: Path) -> None:
@@ -275,7 +276,7 @@ def rates_picture(layers: list[Layer], title: str, file: Path) -> None:
             axis.tick_params(labelsize=7)
     grid[-1, 0].set_xlabel("time-step", fontsize=8)
     grid[-1, 1].set_xlabel("rate of a neuron", fontsize=8)
-    save(figure, file)
+    save_png(figure, file, dpi=110)
 
 
 def table(layers: list[Layer], title: str) -> Table:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ def upload(runs: Sequence[Recorded], claims: TextTable, out: Path, arguments: ar
     """
     import wandb
 
-    completed = [run for run in runs if run.record["status"] == "completed"]
-    folder = out if arguments.offline else None
+    unique = {str(run.record["identity"]): run for run in reversed(runs) if run.record["status"] == "completed"}
+    completed = list(unique.values())
+    folder, project = out if arguments.offline else None, arguments.project or "snnrepro"
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
-        "project": arguments.project,
+        "project": project,
         "entity": arguments.entity,
         "mode": "offline" if arguments.offline else "online",
         "resume": None if arguments.offline else "allow",
@@ -36,11 +38,11 @@ def upload(runs: Sequence[Recorded], claims: TextTable, out: Path, arguments: ar
     try:
         for run in track(completed, description="writing", transient=True):
             _one(run, settings)
-        with wandb.init(name="claims", group="claims", id=_id(f"claims of {arguments.project}"), **settings) as one:
+        with wandb.init(name="claims", group="claims", id=_id(f"claims of {project}"), **settings) as one:
             one.log({"claims": wandb.Table(columns=list(claims.columns), data=[list(row) for row in claims.rows])})
     except (wandb.Error, OSError) as error:
         raise UserError(f"wandb: {first_line(error)}; run `wandb login`, or add --offline") from None
-    where = f"{folder / 'wandb'}: `wandb sync --sync-all` there uploads them" if folder else arguments.project
+    where = f"{folder / 'wandb'}: `wandb sync --sync-all` there uploads them" if folder else project
     print(f"{len(completed)} runs and a table of {len(claims.rows)} claims written to {where}")
 
 
@@ -57,7 +59,8 @@ def _one(run: Recorded, settings: dict[str, Any]) -> None:
     with wandb.init(id=_id(identity), config=run.record["config"], **named, **settings) as one:
         for row in run.curves():
             values = {name: number(value) for name, value in row.items()}
-            one.log({name: value for name, value in values.items() if value == value})
+            kept = {name: value for name, value in values.items() if math.isfinite(value)}
+            one.log(kept, step=int(kept["epoch"]) if "epoch" in kept else None, commit=True)
         one.summary.update({name: value for name, value in run.record["metrics"].items() if value is not None})
 
 

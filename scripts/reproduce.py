@@ -17,11 +17,11 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from snnrepro.command import Parser
 from snnrepro.config.check import CONFIGS
 from snnrepro.errors import UserError, did_you_mean
-from snnrepro.judging import Needed, completed, judged, needed
+from snnrepro.judging import Needed, completed, deciding, judged, needed
 from snnrepro.ledger.claims import Claim, read_claims
 from snnrepro.ledger.claims_table import interval, measured, papers, seeds, tolerance
 from snnrepro.ledger.runs import Judged, Records
@@ -111,30 +111,38 @@ def duration(cost: float | None, speed: float | None) -> str:
 def run_claim(claim: Claim, records: Records, folders: list[Path], arguments: argparse.Namespace) -> Records:
     """Run what a claim lacks. Returns the records after it; raises UserError where a run does not complete."""
     if claim.benchmark is not None:
-        words = [*measuring(claim), "--out", str(folders[0] / "benchmarks")]
-        if arguments.reduced and claim.device is not None:
-            words += ["--device", "cpu"]  # the last one counts
-        print(f"\npython scripts/benchmark.py {' '.join(words)}", flush=True)
-        if code := start(words, "scripts/benchmark.py"):
-            raise UserError(f"{claim.name} cannot be judged: benchmark.py ended with {code}, see above")
+        state = judged(claim, records, allow_dirty=arguments.allow_dirty).verdict.state
+        enough = {"reproduced", "not reproduced", *(["reduced"] if arguments.reduced else [])}
+        if state in enough and "overwrite=true" not in arguments.extra:
+            return records
+        # A folder for each claim: the same benchmark's rows on another grid stay.
+        out = folders[0] / "benchmarks" / claim.name.replace("/", "-")
+        _started("scripts/benchmark.py", [*measuring(claim, reduced=arguments.reduced), "--out", str(out)], claim)
         return Records(folders)
     wanted = arguments.seeds or (1 if arguments.reduced else claim.min_seeds)
     todo: list[tuple[Needed, int]] = []
     for part in needed(claim, reduced=arguments.reduced):
-        done = completed(records, part)
+        done = taken = completed(records, part)
+        if not arguments.reduced:  # what decides nothing stays, and other seeds are run
+            done = deciding(claim, records, part, allow_dirty=arguments.allow_dirty)
         if "overwrite=true" in arguments.extra:
-            done = set()
-        unused = (seed for seed in itertools.count(part.first_seed) if seed not in done)
+            done = taken = set()
+        unused = (seed for seed in itertools.count(part.first_seed) if seed not in taken)
         todo += [(part, seed) for seed in itertools.islice(unused, max(0, wanted - len(done)))]
     for number, (part, seed) in enumerate(todo, 1):
         words = [*part.words, f"seed={seed}", *arguments.extra]
-        print(f"\n{number} of {len(todo)}: python train.py {' '.join(words)}", flush=True)
-        code = start(words)
-        if code == 130:
-            raise KeyboardInterrupt
-        if code:
-            raise UserError(f"{claim.name} cannot be judged: train.py ended with {code}, see above")
+        _started("train.py", words, claim, f"{number} of {len(todo)}: ")
     return Records(folders) if todo else records
+
+
+def _started(script: str, words: list[str], claim: Claim, number: str = "") -> None:
+    """Raises UserError where the script ends with an error, KeyboardInterrupt where it was interrupted."""
+    print(f"\n{number}python {script} {' '.join(words)}", flush=True)
+    code = start(words, script)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise UserError(f"{claim.name} cannot be judged: {Path(script).name} ended with {code}, see above")
 
 
 def verdict_of(found: Judged) -> None:
@@ -150,13 +158,6 @@ def verdict_of(found: Judged) -> None:
     table.add_row("ours", ours(found) + (f", 95 % interval over seeds {between}" if between else ""))
     table.add_row("verdict", verdict.state + (f": {verdict.why}" if verdict.why else ""))
     show(table)
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as train.py does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
 
 
 def parse(words: list[str]) -> argparse.Namespace:

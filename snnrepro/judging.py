@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,10 @@ from snnrepro.config.compose import compose_job
 from snnrepro.config.sections import spelled
 from snnrepro.errors import UserError
 from snnrepro.ledger.claims import Claim
-from snnrepro.ledger.record import identity
-from snnrepro.ledger.runs import Judged, Recorded, Records, Row
-from snnrepro.ledger.verdicts import SMALLER, UNCOMMITTED, judge, metric_of, undecided_by
+from snnrepro.ledger.claims_table import side as side_name
+from snnrepro.ledger.record import config_hash, identity
+from snnrepro.ledger.runs import Judged, Record, Recorded, Records, Row
+from snnrepro.ledger.verdicts import SMALLER, UNCOMMITTED, UNKNOWN_CODE, judge, metric_of, undecided_by
 
 
 class Needed(NamedTuple):
@@ -25,7 +26,7 @@ class Needed(NamedTuple):
     first_seed: int
 
 
-@lru_cache
+@cache
 def _needed(words: tuple[str, ...]) -> Needed:
     job = compose_job(list(words))
     check(job.config)
@@ -63,32 +64,54 @@ def judged(claim: Claim, records: Records, *, allow_dirty: bool = False) -> Judg
         nothing: list[list[float]] = [[] for _ in claim.runs]
         return Judged(claim, judge(claim, nothing, nothing), (), ())
     sides = needed(claim, reduced=False)
+    why = partial(_why_undecided, claim=claim, allow_dirty=allow_dirty)
     left_out: list[str] = []
     full, smaller = [], []
     for side in sides:
-        found = _valued(claim, records, side)
-        reasons = [undecided_by(run.record, claim, allow_dirty) for run, _ in found]
+        found = _valued(claim, records, side, why)
+        reasons = [why(run.record) for run, _ in found]
         full.append([pair for pair, reason in zip(found, reasons, strict=True) if reason is None])
         smaller.append([pair for pair, reason in zip(found, reasons, strict=True) if reason is not None])
         left_out += [reason for reason in reasons if reason is not None]
     if not all(smaller):
-        smaller = [_valued(claim, records, side) for side in needed(claim, reduced=True)]
-    result = _judged(claim, full, smaller, lambda run: undecided_by(run.record, claim, allow_dirty))
+        smaller = [_valued(claim, records, side, why) for side in needed(claim, reduced=True)]
+    result = _judged(claim, full, smaller, lambda run: why(run.record))
     if result.verdict.state == "not run" and not any(smaller):
         without = sum(len(completed(records, side)) for side in sides) - sum(map(len, full)) - len(left_out)
         if without:
-            why = f"completed runs without {claim.metric}: {without}"
-            return result._replace(verdict=result.verdict._replace(why=why))
+            return _saying(result, f"completed runs without {claim.metric}: {without}")
     if result.verdict.state == "not run" and left_out:
-        why = "; ".join(filter(None, (result.verdict.why, f"{len(left_out)} {_joined(left_out)} left out")))
-        return result._replace(verdict=result.verdict._replace(why=why))
+        return _saying(result, result.verdict.why, f"left out: {len(left_out)} {_joined(left_out)}")
+    if result.verdict.state == "not run" and len(full) > 1 and any(full):
+        lacking = [
+            f"{side_name(run)} {len(side)} of {claim.min_seeds}"
+            for run, side in zip(claim.runs, full, strict=True)
+            if len(side) < claim.min_seeds
+        ]
+        return _saying(result, f"seeds: {', '.join(lacking)}")
     return result
 
 
-def _valued(claim: Claim, records: Records, side: Needed) -> Valued:
-    """The runs of a side that have the claim's metric, by seed."""
-    runs = sorted(records.by_place.get(side.place, {}).items())
-    return [(run, value) for _, run in runs if (value := metric_of(run.record, claim)) is not None]
+def _why_undecided(record: Record, *, claim: Claim, allow_dirty: bool) -> str | None:
+    """As `undecided_by`; nor does a record decide whose config is not the one that its identity is the hash of."""
+    place, _, seed = str(record["identity"]).rpartition("/seed")
+    if place.rpartition("-")[2] != config_hash(record["config"]) or record["config"].get("seed") != int(seed):
+        return "its config is not that of its identity"
+    return undecided_by(record, claim, allow_dirty)
+
+
+def _valued(claim: Claim, records: Records, side: Needed, why: Callable[[Record], str | None]) -> Valued:
+    """The runs of a side that have the claim's metric, one a seed: one that decides before one that does not."""
+    found: Valued = []
+    for _, alike in sorted(records.by_place.get(side.place, {}).items()):
+        having = [(run, value) for run in alike if (value := metric_of(run.record, claim)) is not None]
+        having.sort(key=lambda pair: why(pair[0].record) is not None)
+        found += having[:1]
+    return found
+
+
+def _saying(result: Judged, *reasons: str) -> Judged:
+    return result._replace(verdict=result.verdict._replace(why="; ".join(filter(None, reasons))))
 
 
 def _judged(claim: Claim, full: list[Valued], smaller: list[Valued], reason_of: Callable[[Any], str | None]) -> Judged:
@@ -105,18 +128,21 @@ def _values(sides: list[Valued]) -> list[list[float]]:
 
 
 def _by_rows(claim: Claim, records: Records, allow_dirty: bool) -> Judged:
-    """One value a file of rows: of its row, or of the one that `over` says."""
+    """One value: that of the row asked for, or of the one that `over` says, in the first file whose rows decide.
+
+    Rows of several machines or commits are never put together, and have no interval over seeds.
+    """
     wanted = {column: value if isinstance(value, list) else [value] for column, value in claim.runs[0].items()}
-    by_file: dict[Path, list[tuple[Row, float]]] = defaultdict(list)
+    by_source: dict[tuple[Path, Any, Any], list[tuple[Row, float]]] = defaultdict(list)
     for row in records.rows.get(str(claim.benchmark), []):
         value = row.values.get(claim.metric)
         fits = all(row.values.get(column) in values for column, values in wanted.items())
         if fits and row.values.get("checked", True) and isinstance(value, float):
-            by_file[row.file].append((row, value))
+            by_source[row.file, row.values.get("device"), row.values.get("commit")].append((row, value))
     full: Valued = []
     smaller: Valued = []
     reasons: dict[int, str | None] = {}  # by row, which holds a dict and so is no key itself
-    for file, found in by_file.items():
+    for (file, *_), found in by_source.items():
         if len(found) > 1 and claim.over is None:
             raise UserError(f"claim {claim.name}: {len(found)} rows of {file.name} fit it; say `over`")
         found.sort(key=lambda pair: pair[1])
@@ -127,14 +153,17 @@ def _by_rows(claim: Claim, records: Records, allow_dirty: bool) -> Judged:
         why = why or _undecided_row(one[0], claim, allow_dirty)
         (full if why is None else smaller).append(one)
         reasons[id(one[0])] = why
-    return _judged(claim, [full], [smaller], lambda row: reasons[id(row)])
+    result = _judged(claim, [full[:1]], [smaller[:1]], lambda row: reasons[id(row)])
+    return result._replace(verdict=result.verdict._replace(interval=None))
 
 
 def _undecided_row(row: Row, claim: Claim, allow_dirty: bool) -> str | None:
     device, commit = row.values.get("device_type"), str(row.values.get("commit"))
     if claim.device is not None and device != claim.device:
         return f"measured on {device or 'an unknown device'}, the claim is of {claim.device}"
-    return UNCOMMITTED if commit.endswith("-dirty") and not allow_dirty else None
+    if allow_dirty:
+        return None
+    return UNCOMMITTED if commit.endswith("-dirty") else UNKNOWN_CODE if commit in ("None", "") else None
 
 
 def _joined(reasons: list[str]) -> str:
@@ -142,5 +171,20 @@ def _joined(reasons: list[str]) -> str:
 
 
 def completed(records: Records, side: Needed) -> set[int]:
-    """Seeds of a side that are done."""
-    return {seed for seed, run in records.by_place.get(side.place, {}).items() if run.record["status"] == "completed"}
+    """Seeds of a side that are done, whether they decide or not."""
+    return {
+        seed for seed, alike in records.by_place.get(side.place, {}).items() if alike[0].record["status"] == "completed"
+    }
+
+
+def deciding(claim: Claim, records: Records, side: Needed, *, allow_dirty: bool) -> set[int]:
+    """Seeds of a side of which a completed run decides on the claim."""
+    return {
+        seed
+        for seed, alike in records.by_place.get(side.place, {}).items()
+        if any(
+            run.record["status"] == "completed"
+            and _why_undecided(run.record, claim=claim, allow_dirty=allow_dirty) is None
+            for run in alike
+        )
+    }

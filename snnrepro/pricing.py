@@ -34,6 +34,8 @@ def prices(runs: Iterable[Recorded]) -> list[Price]:
             counts = Counts(**counted)
         except TypeError:  # of another version of this program
             continue
+        if None in counts:
+            continue
         energies = {name: model.energy(counts).total for name, model in models.items()}
         anns = {name: model.ann_energy_pj(counts) for name, model in models.items()}
         found[run.place] = Price(run, energies, anns)

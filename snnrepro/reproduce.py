@@ -16,14 +16,20 @@ EXPERIMENTS = CONFIGS.parent / "results" / "experiments.csv"
 HARMLESS = ("paths.", "logger", "trainer.accelerator=", "trainer.progress_bar=", "dataset.num_workers=", "overwrite=")
 
 
-def measuring(claim: Claim) -> list[str]:
-    """The words for scripts/benchmark.py that measure what a claim of a benchmark needs."""
+def measuring(claim: Claim, *, reduced: bool) -> list[str]:
+    """The words for scripts/benchmark.py that measure what a claim of a benchmark needs.
+
+    reduced: on this machine's processor, and of a grid what the benchmark takes by itself.
+    """
     options = {"neuron": "--neurons", "T": "--steps", "N": "--sizes", "batch": "--batches"}
+    if claim.benchmark == "layers":
+        del options["neuron"]  # it always times the Block's
     words = [str(claim.benchmark)]
     for column, value in claim.runs[0].items():
-        values = value if isinstance(value, list) else [value]
-        words += [options[column], *map(str, values)] if column in options else []
-    return [*words, *(["--device", claim.device] if claim.device else [])]
+        if column in options and not (reduced and isinstance(value, list)):
+            words += [options[column], *map(str, value if isinstance(value, list) else [value])]
+    device = "cpu" if reduced else claim.device
+    return [*words, *(["--device", device] if device else [])]
 
 
 class Experiment(NamedTuple):

@@ -43,7 +43,7 @@ def restored_run(folder: Path, here: DictConfig) -> Restored:
     if record.get("status") != "completed":
         raise UserError(f"{folder} is no finished run, its record says {record.get('status')}: run its command again")
     # Where it was trained, watched and priced is not asked of this machine.
-    ours: dict[str, Any] = {key: here[key] for key in ("paths", "logger", "energy", "overwrite")}
+    ours: dict[str, Any] = {key: here[key] for key in ("paths", "logger", "energy", "measure", "overwrite")}
     ours["trainer"] = record["config"]["trainer"] | {"accelerator": "cpu", "precision": "32-true"}
     config = OmegaConf.create(record["config"] | ours)
     check(config)

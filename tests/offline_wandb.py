@@ -1,8 +1,11 @@
 """What a Weights & Biases run wrote without network, read back."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
+
+PATIENCE_SECONDS = 30
 
 
 class OfflineRun(NamedTuple):
@@ -20,6 +23,14 @@ def offline_runs(folder: Path) -> list[OfflineRun]:
 
 
 def _read(file: Path) -> OfflineRun:
+    """wandb's service writes a run's end a moment after its process has gone on: wait for it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (found := _read_once(file)).exit_code is None and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def _read_once(file: Path) -> OfflineRun:
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 

@@ -43,11 +43,13 @@ def test_report_writes_verdicts_runs_page_and_curves_and_names_broken_records(ru
     assert (tmp_path / "out" / "curves-runs-digits-dense.png").read_bytes().startswith(b"\x89PNG")
     assert f"{len(claims)} claims" in done.stdout
     assert not list((tmp_path / "out").glob("*.partial"))
+    assert script("report.py", str(runs), "--no-plots", "--out", str(tmp_path / "plain")).returncode == 0
+    assert sorted(file.name for file in (tmp_path / "plain").iterdir()) == ["REPORT.md", "report.html"]
 
 
 def test_tables_for_papers_and_programs_are_printed_and_nothing_is_written(runs, tmp_path, script):
     before = sorted(tmp_path.rglob("*"))
-    latex = script("report.py", str(runs), "--latex", "--metrics", "accuracy", "test/firing_rate").stdout
+    latex = script("report.py", str(runs), "--latex", "--metrics", "accuracy,test/firing_rate").stdout
     assert latex.startswith("\\begin{tabular}{llrrr}")
     assert latex.count(r" \\") == 3
     table = script("report.py", str(runs), "--csv").stdout
@@ -87,14 +89,17 @@ def test_recorded_runs_become_wandb_runs_of_the_same_names_groups_and_metrics(ru
         ([], "no run.json below"),
         (["nowhere"], "nowhere is no folder"),
         (["."], "no run.json below"),
-        ([".", "--claims"], "--claims goes with"),
+        ([".", "--claims"], "--claims and --metrics go with"),
+        ([".", "--latex", "--metrics", "acuracy"], "unknown metric 'acuracy'; did you mean accuracy?"),
+        ([".", "--offline"], "go with --wandb"),
+        ([".", "--latex", "--csv"], "not allowed with argument"),
     ],
 )
 def test_what_cannot_be_reported_is_one_line_and_writes_nothing(words, says, tmp_path, script, monkeypatch):
     if not words:  # a fresh project: neither runs nor results
         monkeypatch.setattr("snnrepro.config.check.CONFIGS", tmp_path / "configs")
     done = script("report.py", *words)
-    assert done.returncode == 1
+    assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -104,4 +109,5 @@ def test_records_that_are_all_broken_are_said_to_be(tmp_path, script):
     (tmp_path / "run.json").write_text("[]")
     done = script("report.py", str(tmp_path))
     assert done.returncode == 1
-    assert "1 cannot be read" in done.stderr
+    assert done.stderr.splitlines()[0] == f"passed over, no record of a run: {tmp_path / 'run.json'}"
+    assert "no run.json that can be read" in done.stderr

@@ -38,7 +38,7 @@ ACCURACY = {"test/accuracy_last_epoch": 0.98}
 def only_our_records(monkeypatch, tmp_path):
     """The project's own results/ stays out of what is judged here; git is not asked at every record."""
     monkeypatch.setattr(runs, "Records", lambda folders: Records(folders[:1]))
-    monkeypatch.setattr(ledger, "git_state", lambda: {"commit": None, "dirty": None})
+    monkeypatch.setattr(ledger, "git_state", lambda: {"commit": "1234567", "dirty": False})
     monkeypatch.chdir(tmp_path)
 
 
@@ -227,9 +227,9 @@ def test_a_ratio_and_a_ranking_are_judged_from_all_their_sides(script, nothing_r
 def test_a_time_on_another_kind_of_device_decides_nothing_and_says_so(script, nothing_runs):
     for side, seconds in enumerate((30.0, 2.0)):
         leave_seeds(RATIO, *[seconds] * 3, side=side, device={"type": "cpu", "name": "a CPU"})
-    said = verdict(script("reproduce.py", f"claim={RATIO}").stdout, RATIO)
-    assert said["ours"].startswith("15 x (3 seeds)")
-    assert said["verdict"] == "reduced: measured on cpu, the claim is of cuda"
+    state, ours = rows(script("reproduce.py", f"claim={RATIO}", "--list").stdout)[RATIO][4:]
+    assert ours == "15 x (3 seeds)"
+    assert state == "reduced: measured on cpu, the claim is of cuda"
 
 
 def test_runs_from_uncommitted_changes_decide_only_where_the_user_says_so(script, nothing_runs):
@@ -302,13 +302,16 @@ def test_of_several_forms_the_fastest_counts_and_other_machines_beside_it():
 
 def test_the_extreme_of_a_grid_is_decided_by_the_whole_grid_only():
     claim = CLAIMS[GRID]
-    points = itertools.product(claim.runs[0]["T"], claim.runs[0]["N"])
-    rows = [row(claim, T=T, N=N, speedup=0.45 if (T, N) == (64, 400) else 3.0) for T, N in points]
+    columns = [column for column, value in claim.runs[0].items() if isinstance(value, list)]
+    assert columns == ["baseline", "pass", "T", "N"]
+    points = [dict(zip(columns, point, strict=True)) for point in itertools.product(*map(claim.runs[0].get, columns))]
+    least = {"baseline": "lif_multi_spike", "pass": "backward", "T": 64, "N": 400}
+    rows = [row(claim, **point, speedup=0.45 if point == least else 3.0) for point in points]
     measured_rows("layers_cuda", *rows)
     assert judged(claim, Records([Path("runs")])).verdict[:2] == ("reproduced", (0.45,))
     measured_rows("layers_cuda", *rows[:-1])
     found = judged(claim, Records([Path("runs")])).verdict
-    assert (found.state, found.ours, found.why) == ("reduced", (0.45,), "89 of the 90 points of its grid")
+    assert (found.state, found.ours, found.why) == ("reduced", (0.45,), "539 of the 540 points of its grid")
 
 
 def test_a_claim_of_a_benchmark_is_measured_by_the_benchmark_on_the_claims_device(script, monkeypatch):
@@ -322,9 +325,65 @@ def test_a_claim_of_a_benchmark_is_measured_by_the_benchmark_on_the_claims_devic
     monkeypatch.setattr(reproduce, "start", start)
     done = script("reproduce.py", f"claim={LAYER}")
     words = ["neurons", "--neurons", "mpe_psn", "--steps", "4", "--sizes", "1024", "--device", "cuda"]
-    assert started == [("scripts/benchmark.py", [*words, "--out", "runs/benchmarks"])]
+    out = f"runs/benchmarks/{LAYER.replace('/', '-')}"
+    assert started == [("scripts/benchmark.py", [*words, "--out", out])]
     assert verdict(done.stdout, LAYER)["verdict"] == "reproduced"
     assert verdict(done.stdout, LAYER)["ours"] == "2.7 x"
+
+
+def test_a_claim_of_a_benchmark_that_is_decided_is_not_measured_again(script, nothing_runs):
+    measured_rows("neurons_cuda", row(CLAIMS[LAYER]))
+    assert verdict(script("reproduce.py", f"claim={LAYER}").stdout, LAYER)["verdict"] == "reproduced"
+    measured_rows("neurons_cuda", row(CLAIMS[LAYER], device_type="cpu"))
+    assert verdict(script("reproduce.py", f"claim={LAYER}", "--reduced").stdout, LAYER)["verdict"].startswith("reduced")
+
+
+def test_ctrl_c_in_a_benchmark_ends_the_command(script, monkeypatch):
+    monkeypatch.setattr(reproduce, "start", lambda words, script="train.py": 130)
+    done = script("reproduce.py", f"claim={LAYER}", f"claim={GRID}")
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+    assert GRID not in done.stdout
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_the_words_that_measure_a_claim_are_words_of_the_benchmark(reduced, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from benchmark import parser
+
+    for claim in (claim for claim in CLAIMS.values() if claim.benchmark):
+        given = parser().parse_args(reproduce.measuring(claim, reduced=reduced))
+        run = claim.runs[0]
+        assert given.benchmark == claim.benchmark
+        assert given.device == ("cpu" if reduced else "cuda")
+        if claim.benchmark == "neurons":
+            assert (given.neurons, given.steps, given.sizes) == ([run["neuron"]], [run["T"]], [run["N"]])
+        elif reduced:
+            assert max(given.steps) < 2048  # minutes, not hours
+        else:
+            assert given.steps == run["T"]
+
+
+def test_rows_of_one_file_decide_and_copies_of_it_are_no_further_seeds():
+    claim = CLAIMS[LAYER]
+    measured_rows("a/neurons_cuda", row(claim, speedup=2.5))
+    measured_rows("b/neurons_cuda", row(claim, speedup=9.0))
+    found = judged(claim, Records([Path("runs")])).verdict
+    assert (found.state, found.ours, found.seeds, found.interval) == ("reproduced", (2.5,), 1, None)
+
+
+def test_a_run_that_decides_counts_before_one_of_the_same_identity_that_does_not():
+    leave_seeds(VALUE, 0.5, 0.5, 0.5, git={"commit": "1", "dirty": True})
+    Path("runs").rename("dirty")
+    leave_seeds(VALUE, 0.98, 0.98, 0.98)
+    for folders in (["dirty", "runs"], ["runs", "dirty"]):
+        assert judged(CLAIMS[VALUE], Records(map(Path, folders))).verdict[:2] == ("reproduced", (pytest.approx(0.98),))
+
+
+def test_seeds_that_decide_nothing_stay_and_others_are_run_for_them(script, trained):
+    leave_seeds(VALUE, 0.5, 0.5, git={"commit": "1", "dirty": True})
+    done = script("reproduce.py", f"claim={VALUE}")
+    assert [words[-1] for words in trained] == ["seed=2", "seed=3", "seed=4"]
+    assert verdict(done.stdout, VALUE)["verdict"] == "reproduced"
 
 
 def test_records_of_another_protocol_do_not_count_and_are_not_the_claimed_run(script, trained):
@@ -601,10 +660,10 @@ def test_an_experiment_of_ones_own_is_trained_recorded_and_judged(tmp_path):
 
     trained, said = judged("--reduced")
     assert (trained, said["verdict"]) == (True, "reduced: run at a smaller scale, which decides nothing")
-    trained, said = judged("trainer.accelerator=cpu")
+    trained, said = judged("trainer.accelerator=cpu", "--allow-dirty")  # a copy is of no known commit
     assert (trained, said["verdict"]) == (True, "reproduced")
-    assert judged("trainer.accelerator=cpu") == (False, said)
-    assert judged("--reduced") == (False, said)  # full runs are judged alone
+    assert judged("trainer.accelerator=cpu", "--allow-dirty") == (False, said)
+    assert judged("--reduced", "--allow-dirty") == (False, said)  # full runs are judged alone
     records = {json.loads(file.read_text())["identity"] for file in (tmp_path / "runs").rglob("run.json")}
     assert [re.sub("-[0-9a-f]{8}/", "/", name) for name in sorted(records)] == [
         "mine/digits-reduced/lif/seed7",

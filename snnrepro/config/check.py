@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from snnrepro.config.signature import complaint, parameters
 from snnrepro.errors import UserError, did_you_mean
@@ -109,8 +110,10 @@ def _check_scalars(plain: dict[str, Any]) -> None:
 
 
 def _check_group(group: str, node: Any) -> None:
-    if not isinstance(node, dict) or "_target_" not in node:
+    if not isinstance(node, dict):
         raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+    if "_target_" not in node:
+        raise UserError(f"{group}._target_ must be set: a config of configs/{group} begins with it")
     target = node["_target_"]
     if target not in _targets(group):
         raise UserError(f"{group}._target_={target} is not a class that configs/{group} uses")
@@ -143,6 +146,9 @@ def _targets(group: str) -> frozenset[str]:
 
 
 def _yaml(file: Path) -> DictConfig:
-    loaded = OmegaConf.load(file)
+    try:
+        loaded = OmegaConf.load(file)
+    except (YAMLError, OSError, ValueError) as error:
+        raise UserError(" ".join(f"{file} cannot be read: {error}".split())) from None
     assert isinstance(loaded, DictConfig)
     return loaded

@@ -38,6 +38,16 @@ def measured(verdict: Verdict, claim: Claim) -> str:
     return " > ".join(figure(value, claim) for value in verdict.ours) if verdict.ours else DASH
 
 
+def ours(verdict: Verdict, claim: Claim) -> str:
+    """What was measured, with the interval over seeds where there is one."""
+    return " ".join(filter(None, (measured(verdict, claim), interval(verdict, claim)))) if verdict.ours else DASH
+
+
+def number_of_seeds(verdict: Verdict, claim: Claim) -> str:
+    """A dash where nothing was measured, or rows of a benchmark."""
+    return str(verdict.seeds) if verdict.ours and claim.benchmark is None else DASH
+
+
 def seeds(verdict: Verdict) -> str:
     return f"{verdict.seeds} seed{'s' if verdict.seeds > 1 else ''}"
 

@@ -20,13 +20,14 @@ LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "–": "--",
+    "†": r"\textdagger{}",
     "µ": r"\textmu{}",
 }
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "`": "\\`", "\n": " "}
 
 
 class TextTable(NamedTuple):
-    """Columns, and rows of as many texts; numbers: which columns are set flush right; links: of single cells."""
+    """Columns, and rows of as many texts; numbers: which columns are set flush right."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]

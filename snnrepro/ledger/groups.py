@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from snnrepro.ledger.runs import Record, Recorded
 from snnrepro.ledger.statistics import Bounds, bootstrap, mean
-from snnrepro.ledger.tables import accuracy_of
+from snnrepro.ledger.tables import BUSY, accuracy_of
 
 # The papers of configs/experiment's folders.
 PAPERS = {"psn": "PSN", "psu": "PSU", "mpe_psn": "MPE-PSN", "block": "Block", "block_v1": "Block v1"}
@@ -20,10 +20,17 @@ class Summary(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs of one identity but for the seed. Those from uncommitted changes are apart, they are not mixed in."""
+    """Runs of one identity but for the seed.
+
+    Apart, so that nothing is mixed in: what was run from uncommitted changes, on part of the data, on another kind of
+    device, or priced by another cost model.
+    """
 
     place: str
     dirty: bool
+    partial: bool
+    device: str
+    cost_model: str
     runs: tuple[Recorded, ...]
 
     @property
@@ -39,6 +46,11 @@ class Group(NamedTuple):
         found = (metric_value(run.record, metric) for run in self.completed)
         return [value for value in found if value is not None]
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work took a noticeable part of the processor while a completed run was timed."""
+        return any((busy(run.record) or 0) > BUSY for run in self.completed)
+
     def summary(self, metric: str) -> Summary | None:
         """None where no completed run has the metric."""
         values = self.values(metric)
@@ -48,16 +60,16 @@ class Group(NamedTuple):
 
 def groups(runs: Iterable[Recorded]) -> list[Group]:
     """In the order of their places, seeds in order; of two runs of one identity the first completed one."""
-    found: dict[tuple[str, bool], dict[int, Recorded]] = {}
+    found: dict[tuple[str, bool, bool, str, str], dict[int, Recorded]] = {}
     for run in runs:
-        seeds = found.setdefault((run.place, bool((run.record.get("git") or {}).get("dirty"))), {})
+        record = run.record
+        git, data, device = (record.get(name) or {} for name in ("git", "data", "device"))
+        kind = bool(git.get("dirty")), bool(data.get("partial")), str(device.get("type") or "")
+        seeds = found.setdefault((run.place, *kind, str(record.get("cost_model") or "")), {})
         known = seeds.get(run.seed)
-        if known is None or (known.record["status"] != "completed" and run.record["status"] == "completed"):
+        if known is None or (known.record["status"] != "completed" and record["status"] == "completed"):
             seeds[run.seed] = run
-    return [
-        Group(place, dirty, tuple(seeds[seed] for seed in sorted(seeds)))
-        for (place, dirty), seeds in sorted(found.items())
-    ]
+    return [Group(*key, tuple(seeds[seed] for seed in sorted(seeds))) for key, seeds in sorted(found.items())]
 
 
 def metric_value(record: Record, metric: str) -> float | None:
@@ -65,6 +77,12 @@ def metric_value(record: Record, metric: str) -> float | None:
     elsewhere: dict[str, Any] = {"accuracy": accuracy_of(record), "parameters": record.get("parameters")}
     value = elsewhere[metric] if metric in elsewhere else record["metrics"].get(metric)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def busy(record: Record) -> float | None:
+    """The largest share of the processor that other work took in a phase of the run; None where nothing says so."""
+    shares = (record.get("others_cpu_share") or {}).values()
+    return max((share for share in shares if isinstance(share, int | float)), default=None)
 
 
 def paper_of(record: Record) -> str:

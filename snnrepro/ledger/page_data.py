@@ -10,19 +10,24 @@ from urllib.parse import quote
 
 from snnrepro.ledger.claims_table import interval, measured, papers, tolerance
 from snnrepro.ledger.columns import COLUMNS
-from snnrepro.ledger.groups import metric_value, paper_of
+from snnrepro.ledger.groups import Group, busy, groups, metric_value, paper_of
 from snnrepro.ledger.runs import Judged, Record, Recorded, Records, Row, number
 from snnrepro.ledger.verdicts import STATES
+
+DEFAULT_COST_MODEL = "horowitz_45nm"
 
 # Points of a learning curve on the page, at most: more than a screen's column of pixels for each says nothing.
 CURVE_POINTS = 100
 DIGITS = 4
+COUNT_DIGITS = 7  # of operations, so that a reader finds the very numbers of the record
 
 
 def page_data(records: Records, judged: Sequence[Judged], out: Path, made: dict[str, Any]) -> dict[str, Any]:
     """The `data` of `snnrepro.ledger.page.page`; links are relative to the folder `out`."""
-    indices = {run.folder: index for index, run in enumerate(records.runs)}
-    common, own, of_run = _configs([run.record["config"] for run in records.runs])
+    # Runs as the tables have them: of one identity one, and what is not to be mixed in a group of its own.
+    known = [(run, _group(group)) for group in groups(records.runs) for run in group.runs]
+    indices = {run.record["identity"]: index for index, (run, _) in enumerate(known)}
+    common, own, of_run = _configs([run.record["config"] for run, _ in known])
     return {
         "title": "snnrepro: what holds of the papers' claims",
         "made": made,
@@ -41,7 +46,7 @@ def page_data(records: Records, judged: Sequence[Judged], out: Path, made: dict[
             _claim(one, indices, out) for one in sorted(judged, key=lambda one: STATES.index(one.verdict.state))
         ],
         "configs": {"common": common, "own": own},
-        "runs": [_run(run, config, out) for run, config in zip(records.runs, of_run, strict=True)],
+        "runs": [_run(run, group, config, out) for (run, group), config in zip(known, of_run, strict=True)],
         "speedups": [_speedup(row, out) for row in records.rows.get("neurons", []) if _is_speedup(row)],
         "counters": counters(records.runs, out),
         "broken": [{"file": link(file, out), "why": why} for file, why in records.broken],
@@ -53,7 +58,19 @@ def link(file: Path, out: Path) -> str:
     return quote(Path(os.path.relpath(file, out)).as_posix())
 
 
-def _claim(one: Judged, indices: dict[Path, int], out: Path) -> dict[str, Any]:
+def _group(group: Group) -> str:
+    """The place, and in words what sets this group apart from others of it."""
+    apart = [
+        "uncommitted changes" if group.dirty else "",
+        "partial data" if group.partial else "",
+        group.device if group.device != "cpu" else "",
+        group.cost_model if group.cost_model != DEFAULT_COST_MODEL else "",
+    ]
+    notes = ", ".join(filter(None, apart))
+    return group.place + (f" ({notes})" if notes else "")
+
+
+def _claim(one: Judged, indices: dict[str, int], out: Path) -> dict[str, Any]:
     claim, verdict = one.claim, one.verdict
     return {
         "name": claim.name,
@@ -73,18 +90,18 @@ def _claim(one: Judged, indices: dict[Path, int], out: Path) -> dict[str, Any]:
         "min_seeds": claim.min_seeds,
         "verdict": verdict.state,
         "why": verdict.why,
-        "runs": [indices[run.folder] for run in one.runs],
+        "runs": [indices[run.record["identity"]] for run in one.runs],
         "links": sorted({link(row.file, out) for row in one.rows}),
         "command": f"python scripts/reproduce.py claim={claim.name}",
     }
 
 
-def _run(run: Recorded, config: int, out: Path) -> dict[str, Any]:
+def _run(run: Recorded, group: str, config: int, out: Path) -> dict[str, Any]:
     record = run.record
     git, device, data = (record.get(key) or {} for key in ("git", "device", "data"))
     return {
         "id": record["identity"],
-        "group": run.place,
+        "group": group,
         "link": link(run.folder / "run.json", out),
         "status": record["status"],
         "error": record.get("error"),
@@ -113,12 +130,6 @@ def _run(run: Recorded, config: int, out: Path) -> dict[str, Any]:
         ],
         "curve": _curve(run),
     }
-
-
-def busy(record: Record) -> float | None:
-    """The largest share of the processor that other work took in a phase of the run; None where nothing says so."""
-    shares = (record.get("others_cpu_share") or {}).values()
-    return max((share for share in shares if isinstance(share, int | float)), default=None)
 
 
 def _firing(record: Record) -> dict[str, dict[str, Any]]:
@@ -153,7 +164,7 @@ def _curve(run: Recorded) -> dict[str, Any] | None:
         return [_short(number(row.get(name))) for row in chosen]
 
     epochs = [number(row.get("epoch")) for row in chosen]
-    if any(math.isnan(epoch) for epoch in epochs):
+    if not all(map(math.isfinite, epochs)):
         return None
     return {
         "epochs": [int(epoch) + 1 for epoch in epochs],
@@ -163,11 +174,11 @@ def _curve(run: Recorded) -> dict[str, Any] | None:
     }
 
 
-def _short(value: float | None) -> float | None:
+def _short(value: Any, digits: int = DIGITS) -> float | None:
     """In as many digits as anyone reads; NaN and infinity as None."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{digits}g}")
 
 
 def _configs(configs: Sequence[dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]], list[int]]:
@@ -197,9 +208,8 @@ def _flat(node: Any, key: str = "") -> dict[str, str]:
 
 def _is_speedup(row: Row) -> bool:
     """Of the form that the neuron takes by itself; the others stand in the file of rows."""
-    if row.values.get("auto") is False:
-        return False
-    return isinstance(row.values.get("speedup"), float) and all(row.values.get(key) for key in ("neuron", "T", "N"))
+    get = row.values.get
+    return get("auto") is not False and bool(get("neuron")) and all(isinstance(get(key), float) for key in ("T", "N"))
 
 
 def _speedup(row: Row, out: Path) -> dict[str, Any]:
@@ -208,7 +218,7 @@ def _speedup(row: Row, out: Path) -> dict[str, Any]:
     return texts | {
         "T": int(get("T") or 0),
         "N": int(get("N") or 0),
-        "threads": int(get("threads") or 0),
+        "threads": int(threads) if isinstance(threads := get("threads"), float) else None,
         "speedup": _short(get("speedup")),
         "low": _short(get("speedup_low")),
         "high": _short(get("speedup_high")),
@@ -231,12 +241,13 @@ def counters(runs: Sequence[Recorded], out: Path) -> list[dict[str, Any]]:
                 {
                     "net": run.place,
                     "counter": str(row.get("counter")),
-                    **{key: _short(row.get(key)) for key in numbers},
+                    **{key: _short(row.get(key), COUNT_DIGITS) for key in numbers},
                     "leaves_out": " ".join(
                         part
                         for part in (
                             str(row.get("leaves_out") or ""),
                             f"Also counts: {row['also_counts']}" if row.get("also_counts") else "",
+                            f"Prices: {row['prices']}." if row.get("prices") else "",
                         )
                         if part
                     ),

@@ -2,12 +2,13 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from snnrepro.ledger.runs import Record, Recorded, number
 from snnrepro.ledger.tables import accuracy_of
+from snnrepro.pictures import save_png
 
 MANY = 8  # from here on, learning curves get a panel for each config
 
@@ -33,6 +34,7 @@ def curves(found: Sequence[Recorded], title: str, file: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     configs = by_config(found)
@@ -49,9 +51,9 @@ def curves(found: Sequence[Recorded], title: str, file: Path) -> None:
     for place, (name, runs) in enumerate(lines.items()):
         panel = panels[place if many else 0]
         color = "C0" if many else f"C{place % 10}"
-        if many:
-            for other in (line for each in lines.values() for line in each):
-                panel.plot(other[1], other[2], color="0.85", linewidth=0.6)
+        if many:  # all the others in one collection: a line each would take minutes over thousands of runs
+            others = [list(zip(line[1], line[2], strict=True)) for each in lines.values() for line in each]
+            panel.add_collection(LineCollection(others, colors="0.85", linewidths=0.6))
             panel.set_title(name, fontsize=9)
         seeds = f"{name}, {len(runs)} seed{'s' if len(runs) > 1 else ''}"
         for seed, (_, epochs, accuracy, train) in enumerate(runs):
@@ -70,8 +72,7 @@ def curves(found: Sequence[Recorded], title: str, file: Path) -> None:
     figure.suptitle(f"{title}\nsolid: {shown}, dotted: train{', grey: the others' if many else ''}", fontsize=10)
     if not many:
         panels[0].legend(fontsize=8)
-    figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    save_png(figure, file)
 
 
 def _curve(run: Recorded) -> tuple[str, list[float], list[float], list[float]]:
@@ -117,27 +118,29 @@ def ranking(found: Sequence[Recorded], title: str, file: Path) -> None:
     panels[0].set_yticks(range(len(order)), order)
     panels[-1].axvline(1, color="grey", linewidth=1, linestyle=":")
     figure.suptitle(f"{title}: a dot for each seed, a bar for their mean", fontsize=10)
-    figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    save_png(figure, file)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
-def pictures(runs: Sequence[Recorded], out: Path) -> list[Path]:
-    """Of each folder of configs the learning curves, and from three completed configs on the ranking; the files."""
+def pictures(runs: Sequence[Recorded], out: Path) -> Iterator[tuple[int, int]]:
+    """Write, of each folder of configs, the learning curves, and from three completed configs on the ranking.
+
+    Yields (folders done, folders in all) after each.
+    """
     by_experiment: dict[Path, list[Recorded]] = defaultdict(list)
     for run in runs:
         if run.curves():
             by_experiment[run.folder.parents[1]].append(run)
-    written = []
-    for place, found in by_experiment.items():
+    names: list[str] = []
+    for done, (place, found) in enumerate(by_experiment.items(), 1):
         title = found[0].place.rpartition("/")[0]
         name = "-".join(part for part in place.parts[-2:] if part != "/")
-        written.append(out / f"curves-{name}.png")
-        curves(found, title, written[-1])
+        name += f"-{names.count(name) + 1}" if name in names else ""
+        names.append(name)
+        curves(found, title, out / f"curves-{name}.png")
         if len(by_config([run for run in found if accuracy_of(run.record) is not None])) > 2:
-            written.append(out / f"ranking-{name}.png")
-            ranking(found, title, written[-1])
-    return written
+            ranking(found, title, out / f"ranking-{name}.png")
+        yield done, len(by_experiment)

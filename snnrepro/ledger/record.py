@@ -164,6 +164,9 @@ class Run:
         earlier = read_record(self.folder)
         if earlier is not None and not self._overwrite and earlier.get("status") == "completed":
             print(f"already completed, overwrite=true runs it again: {self.folder}")
+            priced, wanted = earlier.get("cost_model"), self.record["config"].get("energy", {}).get("name")
+            if priced != wanted:
+                print(f"its energy is priced by {priced}, not {wanted}: `make report` prices it by every cost model")
             return self
         if self._overwrite:
             self._stale = [file for file in self.folder.rglob("*") if file.is_file() and file.name != "lock"]
@@ -189,12 +192,15 @@ class Run:
         self._write()
 
     def complete(self, results: dict[str, Any]) -> None:
-        """The run has its metrics. One that is NaN or infinite becomes null and is listed in `nonfinite`."""
+        """The run has its metrics. One that is NaN or infinite becomes null and is listed in `nonfinite`; elsewhere in
+        the results such a number becomes null.
+        """
         self._clear()
         metrics = results.get("metrics", {})
         wrong = sorted(name for name, value in metrics.items() if value is not None and not math.isfinite(value))
         finite = {name: None if name in wrong else value for name, value in metrics.items()}
-        self._end("completed", None, {**results, "metrics": finite, **({"nonfinite": wrong} if wrong else {})})
+        rest = {name: _finite(value) for name, value in results.items()}
+        self._end("completed", None, {**rest, "metrics": finite, **({"nonfinite": wrong} if wrong else {})})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -266,6 +272,15 @@ class Run:
             (self.folder / "lock").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+
+def _finite(value: Any) -> Any:
+    """The same, with None for every number in it that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def explain(error: Exception) -> str | None:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnrepro.ledger.claims_table import interval, measured, papers, tolerance
+from snnrepro.ledger.claims_table import number_of_seeds, ours, papers, tolerance
 from snnrepro.ledger.formats import TextTable
 from snnrepro.ledger.groups import groups, paper_of
 from snnrepro.ledger.page_data import counters, link
 from snnrepro.ledger.runs import Judged, Recorded, Records
-from snnrepro.ledger.summaries import runs_summary
+from snnrepro.ledger.summaries import DISTURBED_MEANS, runs_summary
 from snnrepro.ledger.tables import DASH, amount, energy
 from snnrepro.ledger.verdicts import STATES
 
@@ -51,7 +51,7 @@ def report_text(records: Records, judged: Sequence[Judged], prices: Sequence[Pri
         lines += ["", f"## {paper}", "", "| claim | claimed | ours | seeds | verdict | records |"]
         lines += ["|---|---|---|---:|---|---|"]
         lines += [_claim(one, out) for one in judged if _paper(one) == paper]
-    lines += ["", "## Runs", "", "The mean of each metric over the seeds of a config.", ""]
+    lines += ["", "## Runs", "", f"The mean of each metric over the seeds of a config. {DISTURBED_MEANS}.", ""]
     lines += [runs_summary(groups(records.runs)).markdown()]
     if prices:
         lines += ["## Energy under each cost model", "", PRICES, "", _prices(prices)]
@@ -65,9 +65,9 @@ def report_text(records: Records, judged: Sequence[Judged], prices: Sequence[Pri
 
 
 COUNTERS = """\
-The same test samples through the same network, an account a row, per sample over all its time-steps, in accumulates
-(AC) and multiply-accumulates (MAC); energy at 4.6 pJ a MAC and 0.9 pJ an AC where the package has no prices. What each
-leaves out stands below the table."""
+The first 256 test samples, or as many batches as hold them, through the same network, an account a row, per sample over
+all its time-steps, in accumulates (AC) and multiply-accumulates (MAC). What each leaves out and its prices
+stand below the table."""
 
 
 PRICES = """\
@@ -99,17 +99,25 @@ def _paper(one: Judged) -> str:
 
 def _claim(one: Judged, out: Path) -> str:
     claim, verdict = one.claim, one.verdict
-    ours = " ".join(filter(None, (measured(verdict, claim), interval(verdict, claim)))) if verdict.ours else DASH
-    seeds = str(verdict.seeds) if verdict.ours and claim.benchmark is None else DASH
     state = f"{SIGNS[verdict.state]} {verdict.state}" + (f": {verdict.why}" if verdict.why else "")
     links = [f"[{run.record['neuron']} {run.seed}]({link(run.folder / 'run.json', out)})" for run in one.runs]
     links += [f"[{file.name}]({link(file, out)})" for file in dict.fromkeys(row.file for row in one.rows)]
-    texts = (f"`{claim.name}`", f"{papers(claim)}, {tolerance(claim)}", ours, seeds, state)
+    claimed, found = f"{papers(claim)}, {tolerance(claim)}", ours(verdict, claim)
+    texts = (f"`{claim.name}`", claimed, found, number_of_seeds(verdict, claim), state)
     return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} | {', '.join(links) or DASH} |"
 
 
 def _counters(rows: Sequence[dict[str, Any]]) -> str:
-    heads = ["network", "counter", "synapses, AC", "synapses, MAC", "neurons, AC", "neurons, MAC", "state", "energy"]
+    heads = [
+        "network",
+        "counter",
+        "synapses, AC",
+        "synapses, MAC",
+        "neurons, AC",
+        "neurons, MAC",
+        "state moved",
+        "energy",
+    ]
     cells = [
         [
             row["net"],

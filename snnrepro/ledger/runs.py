@@ -6,6 +6,7 @@ A file that cannot be read is named with what is wrong in it, and passed over.
 import csv
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,19 +64,20 @@ class Judged(NamedTuple):
 class Records:
     """What lies below some folders, read once.
 
-    runs: every run, by folder. by_place: of two with the same identity a completed run counts before another, then that
-    of the folder named first. rows: those of each benchmark, by its name. broken: files that could not be read.
+    runs: every run, by folder. by_place: those of each identity, seeds apart, completed ones first, then those from a
+    clean commit, then that of the folder named first. rows: those of each benchmark, by its name. broken: files that
+    could not be read.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.runs: list[Recorded] = []
-        self.by_place: dict[str, dict[int, Recorded]] = defaultdict(dict)
+        self.by_place: dict[str, dict[int, list[Recorded]]] = defaultdict(lambda: defaultdict(list))
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.experiments: set[str] = set()
         self.broken: list[Broken] = []
         seen: set[Path] = set()  # one folder may lie in another
         for folder in folders:
-            for file in [*sorted(folder.rglob("run.json")), *sorted(folder.glob("benchmarks/*.csv"))]:
+            for file in [*sorted(folder.rglob("run.json")), *sorted(folder.glob("benchmarks/**/*.csv"))]:
                 if file.resolve() not in seen:
                     seen.add(file.resolve())
                     (self._add if file.name == "run.json" else self._add_rows)(file)
@@ -87,9 +89,9 @@ class Records:
             return
         run = Recorded(file.parent, record)
         self.runs.append(run)
-        known = self.by_place[run.place].get(run.seed)
-        if known is None or (known.record["status"] != "completed" and record["status"] == "completed"):
-            self.by_place[run.place][run.seed] = run
+        alike = self.by_place[run.place][run.seed]
+        alike.append(run)
+        alike.sort(key=lambda one: worth(one.record), reverse=True)
         if record.get("experiment"):
             self.experiments.add(record["experiment"])
 
@@ -100,6 +102,11 @@ class Records:
         for row in rows:
             name = row.get("benchmark") or file.stem.rpartition("_")[0]
             self.rows[name].append(Row(file, {key: _number(value) for key, value in row.items() if key is not None}))
+
+
+def worth(record: Record) -> tuple[bool, bool]:
+    """What counts first among runs of one identity: completed ones, then those from a clean commit."""
+    return record["status"] == "completed", not (record.get("git") or {}).get("dirty")
 
 
 def read(file: Path) -> Record | str:
@@ -121,14 +128,44 @@ def read(file: Path) -> Record | str:
         return "no identity"
     if not isinstance(record.get("status"), str):
         return "no status"
+    for key in ("neuron", "protocol"):
+        if not isinstance(record.get(key), str):
+            return f"no {key}"
     for key in ("metrics", "config"):
         if not isinstance(record.get(key), dict):
             return f"no {key}"
-    for key in ("device", "data", "git", "samples", "layers"):
+    for key in ("device", "data", "git", "samples", "layers", "operations", "counters", "others_cpu_share"):
         if not isinstance(record.get(key), dict | None):
             return f"{key} is no mapping"
-    wrong = [name for name, value in record["metrics"].items() if not isinstance(value, int | float | None)]
-    return f"{wrong[0]} is no number" if wrong else record
+    numbers = dict(record["metrics"])
+    for name, layer in (record.get("layers") or {}).items():
+        if not isinstance(layer, dict):
+            return f"layers: {name} is no mapping"
+        numbers |= {f"layers: {name}.{key}": value for key, value in layer.items()}
+    for name in ("operations", "others_cpu_share"):
+        numbers |= {f"{name}: {key}": value for key, value in (record.get(name) or {}).items()}
+    rows = (record.get("counters") or {}).get("rows") or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return "counters: rows is no list of mappings"
+    wrong = [name for name, value in numbers.items() if not isinstance(value, int | float | None)]
+    if wrong:
+        return f"{wrong[0]} is no number"
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "a text in it is no Unicode"
+    return dict(_finite(record))
+
+
+def _finite(value: Any) -> Any:
+    """The same, with None for a number that is too large to be one."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > sys.float_info.max:
+        return None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

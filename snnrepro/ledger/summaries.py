@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
-from snnrepro.ledger.claims_table import interval, measured, papers, tolerance
+from snnrepro.ledger.claims_table import number_of_seeds, ours, papers, tolerance
 from snnrepro.ledger.columns import COLUMNS, Column
 from snnrepro.ledger.formats import TextTable
-from snnrepro.ledger.groups import Group, Summary, paper_of
+from snnrepro.ledger.groups import Group, paper_of
 from snnrepro.ledger.runs import Judged
-from snnrepro.ledger.tables import DASH, amount, energy
+from snnrepro.ledger.tables import BUSY, DASH, amount, energy
+
+# After a speed that was measured beside other work.
+DISTURBED = " †"
+DISTURBED_MEANS = f"† measured while other work took over {BUSY:.0%} of the processor's time"
+TIMES = ("train/samples_per_second", "test/samples_per_second", "speed/neuron_vs_lif_loop")
 
 # What a table on paper has room for.
 FEW = (
@@ -27,27 +32,27 @@ def runs_summary(groups: Sequence[Group], metrics: Sequence[str] = FEW, *, inter
     rows = []
     for group in groups:
         if group.completed:
-            cells = [shown(group.summary(column.metric), column, intervals=intervals) for column in columns]
+            cells = [_cell(group, column, intervals=intervals) for column in columns]
             rows.append([runs_name(group), str(group.first["neuron"]), str(len(group.completed)), *cells])
     return TextTable(heads, rows, frozenset(range(2, len(heads))))
 
 
-def runs_values(groups: Sequence[Group]) -> TextTable:
+def runs_values(groups: Sequence[Group], metrics: Sequence[str]) -> TextTable:
     """The same in plain numbers, every metric with its bounds in columns of their own, for other programs."""
-    heads = ["place", "protocol", "neuron", "scale", "seeds"]
-    heads += [f"{column.metric}{end}" for column in COLUMNS for end in ("", "_low", "_high")]
+    heads = ["place", "protocol", "neuron", "scale", "device", "cost_model", "seeds"]
+    heads += [f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")]
     rows = []
     for group in groups:
         if not group.completed:
             continue
-        cells = [group.place, str(group.first["protocol"]), str(group.first["neuron"]), scale(group)]
-        cells.append(str(len(group.completed)))
-        for column in COLUMNS:
-            found = group.summary(column.metric)
+        cells = [group.place, str(group.first["protocol"]), str(group.first["neuron"]), scale(group), group.device]
+        cells += [group.cost_model, str(len(group.completed))]
+        for metric in metrics:
+            found = group.summary(metric)
             bounds = (found.mean, *(found.interval or (None, None))) if found else (None, None, None)
             cells += ["" if value is None else f"{value:.6g}" for value in bounds]
         rows.append(cells)
-    return TextTable(heads, rows, frozenset(range(4, len(heads))))
+    return TextTable(heads, rows, frozenset(range(6, len(heads))))
 
 
 def claims_summary(judged: Sequence[Judged]) -> TextTable:
@@ -55,19 +60,21 @@ def claims_summary(judged: Sequence[Judged]) -> TextTable:
     rows = []
     for one in judged:
         claim, verdict = one.claim, one.verdict
-        ours = " ".join(filter(None, (measured(verdict, claim), interval(verdict, claim)))) if verdict.ours else DASH
-        seeds = str(verdict.seeds) if verdict.ours and claim.benchmark is None else DASH
         paper = paper_of({"experiment": claim.experiment})
-        rows.append([claim.name, paper, papers(claim), tolerance(claim), ours, seeds, verdict.state])
+        figures = [papers(claim), tolerance(claim), ours(verdict, claim), number_of_seeds(verdict, claim)]
+        rows.append([claim.name, paper, *figures, verdict.state])
     return TextTable(["claim", "paper", "claimed", "tolerance", "ours", "seeds", "verdict"], rows, frozenset({2, 4, 5}))
 
 
-def shown(summary: Summary | None, column: Column, *, intervals: bool = True) -> str:
-    """mean [low, high] in the column's unit; the bounds from two seeds on."""
+def _cell(group: Group, column: Column, *, intervals: bool) -> str:
+    """mean [low, high] in the column's unit; the bounds from two seeds on; how many have it where not all do."""
+    summary = group.summary(column.metric)
     if summary is None:
         return DASH
+    few = f" ({summary.seeds} of {len(group.completed)})" if summary.seeds < len(group.completed) else ""
     ends = [_figure(bound, column) for bound in summary.interval or ()]
-    return _figure(summary.mean, column) + (f" [{', '.join(ends)}]" if ends and intervals else "")
+    mark = DISTURBED if group.disturbed and column.metric in TIMES else ""
+    return _figure(summary.mean, column) + (f" [{', '.join(ends)}]" if ends and intervals else "") + few + mark
 
 
 def runs_name(group: Group) -> str:
@@ -75,13 +82,15 @@ def runs_name(group: Group) -> str:
     name = group.place.rpartition("/")[0]
     notes = [scale(group)] if scale(group) != "full" and not name.endswith(f"-{scale(group)}") else []
     notes += ["uncommitted changes"] if group.dirty else []
+    notes += [group.device] if group.device not in ("", "cpu") else []
+    notes += [group.cost_model] if group.cost_model not in ("", "horowitz_45nm") else []
     return name + (f" ({', '.join(notes)})" if notes else "")
 
 
 def scale(group: Group) -> str:
     if group.first.get("reduced"):
         return "reduced"
-    return "partial data" if (group.first.get("data") or {}).get("partial") else "full"
+    return "partial data" if group.partial else "full"
 
 
 def _head(column: Column) -> str:

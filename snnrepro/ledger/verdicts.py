@@ -3,7 +3,8 @@
     blocked           the claim says that it cannot be run, and why
     not run           a side has fewer than min_seeds full runs with the metric, and there is no reduced one either
     reduced           instead every side was measured in a way that decides nothing: at scale=reduced, on a partial data
-                      set, on another kind of device than the claim's, or from code with uncommitted changes
+                      set, on part of a benchmark's grid, from code with uncommitted changes or of no known commit; of a
+                      time, on another kind of device than the claim's or while the spikes of training were counted
     reproduced        the mean over seeds, the difference or ratio of the means, lies within `tolerance` of the paper's
                       value; of a ranking, every run's mean leads the next one's by more than `tolerance`
     not reproduced    it does not; a value far better than the paper's is not reproduced either
@@ -26,6 +27,8 @@ STATES = ("reproduced", "not reproduced", "reduced", "not run", "blocked")
 ROUNDING = 1e-12
 SMALLER = "run at a smaller scale, which decides nothing"
 UNCOMMITTED = "run from code with uncommitted changes"
+UNKNOWN_CODE = "run from code of no known commit"
+SLOWED = "timed while the spikes of training were counted"
 
 
 class Verdict(NamedTuple):
@@ -104,7 +107,11 @@ def undecided_by(record: Mapping[str, Any], claim: Claim, allow_dirty: bool = Fa
         return SMALLER
     if claim.device is not None and (device := (record.get("device") or {}).get("type")) != claim.device:
         return f"measured on {device or 'an unknown device'}, the claim is of {claim.device}"
-    return UNCOMMITTED if (record.get("git") or {}).get("dirty") and not allow_dirty else None
+    measured_beside = (record.get("config") or {}).get("measure") or {}
+    if claim.device is not None and measured_beside.get("training_spikes"):
+        return SLOWED
+    dirty = (record.get("git") or {}).get("dirty")
+    return None if allow_dirty or dirty is False else UNCOMMITTED if dirty else UNKNOWN_CODE
 
 
 def is_reduced(record: Mapping[str, Any]) -> bool:

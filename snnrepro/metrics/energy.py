@@ -64,7 +64,8 @@ class CostModel:
 
     def ann_energy_pj(self, counts: Counts) -> float:
         """Of an ANN of the same shape: its activation functions are free, each MAC reads its weight."""
-        return counts.ann_macs * (self.mac_pj + self.bytes_per_value * self.byte_pj)
+        norms = counts.ann_norm_macs * self.mac_pj if self.norm == "counted" else 0.0
+        return counts.ann_macs * (self.mac_pj + self.bytes_per_value * self.byte_pj) + norms
 
 
 def our_row(counts: Counts, model: CostModel) -> CounterRow:
@@ -76,7 +77,7 @@ def our_row(counts: Counts, model: CostModel) -> CounterRow:
         dense=counts.dense_macs,
         neuron_acs=counts.neuron_acs,
         neuron_macs=counts.neuron_macs,
-        state_bytes=4 * counts.state_accesses,
+        state_bytes=model.bytes_per_value * counts.state_accesses,
         energy_pj=model.energy(counts).total,
         prices=f"{model.name}: {model.ac_pj} pJ an AC, {model.mac_pj} a MAC, {model.byte_pj} a byte",
         leaves_out="Biases; pooling; additions of branches; sigmoids, exponentials and random draws; comparisons.",

@@ -41,6 +41,7 @@ class Counts(NamedTuple):
     parameter_bytes: float = 0.0
     dense_macs: float = 0.0  # a MAC for every connection at every time-step, what a GPU computes; padding left out
     ann_macs: float = 0.0
+    ann_norm_macs: float = 0.0
 
 
 class LayerCounts(NamedTuple):
@@ -134,7 +135,8 @@ class OperationCounter(ForwardHooks):
         self.synapses = {n: _Synapses(m) for n, m in network.named_modules() if isinstance(m, nn.Linear | _ConvNd)}
         self._own: dict[str, Tensor] = {}  # of each neuron layer, summed over samples, in the order of `_own_of`
         self._norm_macs = 0
-        self._ann_macs = self._dense_before = 0.0
+        self._ann_macs = self._ann_norm_macs = self._dense_before = 0.0
+        self._norm_before = 0
         self._passes = 1
 
     def _attach(self) -> list[Any]:
@@ -151,12 +153,14 @@ class OperationCounter(ForwardHooks):
 
     def _see_input(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0]
-        self._dense_before = self._dense_total
+        self._dense_before, self._norm_before = self._dense_total, self._norm_macs
         self._passes = 1 if bool((x[1:] == x[:1]).all()) else len(x)
         self.samples += x.shape[1]
 
     def _see_output(self, module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        self._ann_macs += (self._dense_total - self._dense_before) * self._passes / len(inputs[0])
+        share = self._passes / len(inputs[0])
+        self._ann_macs += (self._dense_total - self._dense_before) * share
+        self._ann_norm_macs += (self._norm_macs - self._norm_before) * share
 
     def _see(self, name: str) -> Any:
         return lambda module, inputs: self.synapses[name].see(inputs[0].detach())
@@ -184,15 +188,17 @@ class OperationCounter(ForwardHooks):
         """Add up what every process of a distributed run has counted, in place; a lone process keeps what it has."""
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         names = list(self._own)
-        plain = [self.samples, self._norm_macs, self._ann_macs]
+        plain = [self.samples, self._norm_macs, self._ann_macs, self._ann_norm_macs]
         plain += [value for s in self.synapses.values() for value in (s.acs, s.dense, float(not s.binary))]
         flat = torch.cat([torch.tensor(plain, dtype=torch.float64), *(self._own[name] for name in names)])
         total = summed_over_processes(flat, device).cpu()
-        self.samples, self._norm_macs, self._ann_macs = int(total[0]), int(total[1]), float(total[2])
-        for number, synapses in enumerate(self.synapses.values(), 1):
-            synapses.acs, synapses.dense = (float(value) for value in total[3 * number : 3 * number + 2])
-            synapses.binary = not total[3 * number + 2]
-        self._own = dict(zip(names, total[3 * len(self.synapses) + 3 :].view(len(names), FIELDS), strict=True))
+        self.samples, self._norm_macs = int(total[0]), int(total[1])
+        self._ann_macs, self._ann_norm_macs = float(total[2]), float(total[3])
+        rest = total[4:]
+        for number, synapses in enumerate(self.synapses.values()):
+            synapses.acs, synapses.dense = (float(value) for value in rest[3 * number : 3 * number + 2])
+            synapses.binary = not rest[3 * number + 2]
+        self._own = dict(zip(names, rest[3 * len(self.synapses) :].view(len(names), FIELDS), strict=True))
 
     @property
     def counts(self) -> Counts:
@@ -210,6 +216,7 @@ class OperationCounter(ForwardHooks):
             parameter_bytes=float(BYTES_PER_PARAMETER * sum(p.numel() for p in self.network.parameters())),
             dense_macs=self._dense_total / samples,
             ann_macs=self._ann_macs / samples,
+            ann_norm_macs=self._ann_norm_macs / samples,
         )
 
     @property

@@ -166,7 +166,7 @@ class _Syops(_Rule):
             return
         low, high = x.aminmax()
         spikes = ((x == low) | (x == high)).all() & (low >= 0) & (high <= 1)
-        rate = (x.sum() / x.numel()).double()
+        rate = (x.float().sum() / x.numel()).double()  # as it has it; a sum in fp16 would end at 65,504
         acs, macs = torch.where(spikes, dense * rate, 0), torch.where(spikes, 0, torch.full_like(rate, dense))
         self.add(acs=acs, macs=macs, dense=dense)
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from snnrepro.pictures import save_png
+
 Row = dict[str, Any]
 
 # What is drawn, with a short label, colour and marker each; the Block has another target and is exact: it is not drawn.
@@ -66,8 +68,7 @@ def fidelity_picture(rows: Sequence[Row], at: Row, file: Path, title: str) -> No
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    save_png(figure, file)
 
 
 def memory_picture(rows: Sequence[Row], file: Path) -> None:
@@ -95,5 +96,4 @@ def memory_picture(rows: Sequence[Row], file: Path) -> None:
     axes.grid(alpha=0.3)
     axes.set(xlabel="time-steps T", ylabel="peak memory, MiB", title=f"Forward and backward, N = {rows[0]['N']}, fp32")
     axes.legend()
-    figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    save_png(figure, file)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from snnrepro.pictures import save_png
+
 Row = dict[str, Any]
 
 PANELS_A_ROW = 6
@@ -88,8 +90,7 @@ def speed_maps(
     bar.minorticks_off()
     bar.set_label("times as fast", fontsize=8)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    save_png(figure, file)
 
 
 def short(ratio: float) -> str:

@@ -73,7 +73,7 @@ class Costs(Callback):
     def __init__(self, cost_model: CostModel, folder: Path) -> None:
         self.cost_model = cost_model
         self.rates_file = folder / "rates.csv"
-        self.metrics: dict[str, float] = {}
+        self.metrics: dict[str, float | None] = {}
         self.details: dict[str, Any] = {}
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -107,11 +107,12 @@ class Costs(Callback):
         self._operations.gather()
         counts, layers = self._operations.counts, self._spikes.layers
         energy, ann = self.cost_model.energy(counts), self.cost_model.ann_energy_pj(counts)
-        self.metrics = self._spikes.summary() | {
+        self.metrics = {
+            **self._spikes.summary(),
             "test/energy_pj_per_sample": energy.total,
             "test/energy_neurons_pj_per_sample": energy.neurons,
             "test/ann_energy_pj_per_sample": ann,
-            "test/ann_over_energy": ann / energy.total if energy.total else 0.0,
+            "test/ann_over_energy": ann / energy.total if energy.total else None,
             "test/synaptic_acs_per_sample": counts.synaptic_acs,
             "test/synaptic_macs_per_sample": counts.synaptic_macs,
             "test/dense_macs_per_sample": counts.dense_macs,

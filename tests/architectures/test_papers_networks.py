@@ -794,13 +794,13 @@ def test_connections_counted_from_sizes_are_the_dense_macs_counted_in_the_forwar
     net, x = small_net(name), small_input(name)
     with OperationCounter(net) as measured, ConnectionCounter(net) as counted:
         net(x)
-    assert counted.macs == measured.dense_macs * B
+    assert counted.macs == measured.counts.dense_macs * B
     with ConnectionCounter(net) as again:
         net(x[:, :1])
         net(x[:, :1])
-    assert again.macs == 2 * measured.dense_macs
+    assert again.macs == 2 * measured.counts.dense_macs
     net(x)  # and nothing more once its context is left
-    assert again.macs == 2 * measured.dense_macs
+    assert again.macs == 2 * measured.counts.dense_macs
 
 
 def test_connections_of_a_net_without_memory_are_those_derived_by_hand():

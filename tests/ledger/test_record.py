@@ -133,6 +133,16 @@ def test_nan_is_written_as_null_and_listed(tmp_path):
     assert record["nonfinite"] == ["test/loss"]
 
 
+def test_nan_and_infinity_elsewhere_in_the_results_are_null_and_the_run_is_completed(tmp_path):
+    with open_run(tmp_path) as run:
+        rows = [{"counter": "a", "energy_pj": float("inf")}, {"counter": "b", "energy_pj": 2.0}]
+        run.complete({"metrics": {}, "counters": {"samples": 3, "rows": rows}, "layers": {"n": {"x": float("nan")}}})
+    record = read_record(run.folder)
+    assert record["status"] == "completed"
+    assert [row["energy_pj"] for row in record["counters"]["rows"]] == [None, 2.0]
+    assert record["layers"] == {"n": {"x": None}}
+
+
 def test_tables_show_partial_and_failed_records_without_breaking(tmp_path):
     failed = {"status": "failed", "error": "no space", "metrics": {}}
     console = Console(width=200, record=True)

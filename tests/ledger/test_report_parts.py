@@ -32,7 +32,17 @@ def ledger(tmp_path):
     for seed in range(3):
         leave(runs, record(seed=seed), CURVES)
     leave(runs, record("digits-dense/lif-11111111", status="failed", error=HOSTILE, metrics={}))
-    leave(runs, {"identity": "a/bare-0/seed0", "status": "running", "neuron": "bare", "metrics": {}, "config": {}})
+    leave(
+        runs,
+        {
+            "identity": "a/bare-0/seed0",
+            "status": "running",
+            "neuron": "bare",
+            "protocol": "x",
+            "metrics": {},
+            "config": {},
+        },
+    )
     leave(runs, record("digits-dense/nan-22222222", metrics={"test/accuracy": math.nan}), "epoch,loss\nnone,nan\n")
     strange = record("digits-dense/odd-33333333", neuron=HOSTILE, dataset=HOSTILE)
     leave(runs, strange | {"config": {"neuron": {"_target_": HOSTILE}}, "reduced": HOSTILE}, CURVES)
@@ -76,8 +86,23 @@ def test_a_row_for_each_config_gives_mean_interval_and_seeds_and_nothing_for_wha
     assert "bare" not in rows
 
 
+def test_speeds_beside_other_work_are_marked_and_the_rest_is_not(tmp_path):
+    leave(tmp_path, record(seed=0, others_cpu_share={"fit": 0.01, "speed": None}))
+    leave(tmp_path, record("digits-dense/lif-11111111", others_cpu_share={"fit": 0.01, "speed": 0.3}))
+    table = runs_summary(groups(Records([tmp_path]).runs), ["accuracy", "train/samples_per_second"])
+    assert {row[1]: row[3:] for row in table.rows} == {"psu": ["90.00", "9,000"], "lif": ["90.00", "9,000 †"]}
+    assert r"9,000 \textdagger{}" in table.latex()
+
+
+def test_a_metric_that_some_seeds_lack_says_of_how_many_it_is(tmp_path):
+    leave(tmp_path, record(seed=0))
+    leave(tmp_path, record(seed=1, metrics={"test/accuracy": 0.8}))
+    (row,) = runs_summary(groups(Records([tmp_path]).runs), ["accuracy", "test/firing_rate"]).rows
+    assert row[2:] == ["2", "85.00 [80.00, 90.00]", "0.2 (1 of 2)"]
+
+
 def test_values_for_other_programs_are_plain_numbers_with_bounds(ledger):
-    table = runs_values(groups(ledger.runs))
+    table = runs_values(groups(ledger.runs), [column.metric for column in COLUMNS])
     row = dict(zip(table.columns, next(row for row in table.rows if row[2] == "psu"), strict=True))
     assert (row["seeds"], row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == ("3", "0.91", "0.9", "0.92")
     assert row["speed/neuron_vs_lif_loop"] == ""
@@ -123,6 +148,34 @@ def test_the_pages_data_is_json_with_links_that_lead_somewhere(ledger, tmp_path)
     assert psu["layers"] == [{"name": "neuron1", "rate": 0.2, "silent": 0.1, "saturated": 0.0}]
     assert [run["curve"] for run in data["runs"] if run["neuron"] in ("bare", "nan", "lif")] == [None] * 3
     assert data["broken"] == [{"file": "../runs/run.json", "why": "no JSON"}]
+
+
+def test_the_page_shows_one_run_of_each_identity_and_keeps_uncommitted_ones_apart(tmp_path):
+    for folder in ("a", "b"):
+        leave(tmp_path / folder, record(seed=0))
+    leave(tmp_path / "a", record(seed=1, git={"commit": "1", "dirty": True}))
+    data = page_data(Records([tmp_path / "a", tmp_path / "b"]), [], tmp_path, MADE)
+    assert [(run["group"], run["link"]) for run in data["runs"]] == [
+        ("digits-dense/psu-12345678", "a/digits-dense/psu-12345678/seed0/run.json"),
+        ("digits-dense/psu-12345678 (uncommitted changes)", "a/digits-dense/psu-12345678/seed1/run.json"),
+    ]
+
+
+def test_speed_ups_that_failed_their_check_are_shown_as_such_and_nonsense_is_not(tmp_path):
+    file = tmp_path / "benchmarks" / "neurons_cpu.csv"
+    file.parent.mkdir()
+    head = "benchmark,neuron,kernel,auto,baseline,pass,T,N,dtype,device,threads,speedup,checked\n"
+    row = "neurons,psn,torch,{auto},loop,forward,{T},256,float32,a CPU,{threads},{speedup},True\n"
+    file.write_text(
+        head
+        + row.format(auto=True, T=4, threads=2, speedup=2.5)
+        + row.format(auto=True, T=8, threads="x", speedup="")
+        + row.format(auto=True, T="abc", threads=2, speedup=1)
+        + row.format(auto=False, T=4, threads=2, speedup=9)
+    )
+    leave(tmp_path, record())
+    found = page_data(Records([tmp_path]), [], tmp_path, MADE)["speedups"]
+    assert [(row["T"], row["speedup"], row["threads"]) for row in found] == [(4, 2.5, 2), (8, None, None)]
 
 
 def test_configs_are_told_apart_by_what_differs_and_seeds_by_nothing(ledger, tmp_path):

@@ -247,6 +247,8 @@ def test_what_a_benchmark_shows_has_the_papers_figures_and_grids():
             assert claim.benchmark == "layers"
             assert run["T"] == [2**k for k in range(3, 12)]
             assert claim.over == ("min" if claim.id.endswith("least") else "max")
+            passes = {"block": ["forward", "backward", "total"], "block_v1": "total"}
+            assert run["pass"] == passes[run["neuron"]]
             if claim.experiment == "block/fashion_mnist":
                 assert (run["neuron"], run["batch"]) == ("block", 64)
                 assert run["N"] == list(range(100, 1001, 100))

@@ -131,7 +131,13 @@ def test_a_ratio_to_0_is_no_verdict_and_no_crash():
 
 # ------------------------------------------------------------------------------------------------- what is counted
 
-RECORD = {"status": "completed", "protocol": "paper", "metrics": {"test/accuracy_last_epoch": 0.9}}
+RECORD = {
+    "status": "completed",
+    "protocol": "paper",
+    "metrics": {"test/accuracy_last_epoch": 0.9},
+    "config": {},
+    "git": {"commit": "1234567", "dirty": False},
+}
 
 
 def test_a_completed_run_counts():
@@ -185,8 +191,10 @@ def test_a_run_is_reduced_by_its_scale_or_by_data_that_are_not_whole(facts, redu
     ("facts", "changes", "why"),
     [
         ({}, {}, None),
-        ({"git": {"dirty": False}}, {}, None),
-        ({"git": {"dirty": None}}, {}, None),  # no checkout: nothing is known to differ
+        ({"git": {"commit": None, "dirty": None}}, {}, "no known commit"),
+        ({"git": None}, {}, "no known commit"),
+        ({"config": {"measure": {"training_spikes": True}}}, {}, None),
+        ({"config": {"measure": {"training_spikes": True}}, "device": {"type": "cuda"}}, {"device": "cuda"}, "counted"),
         ({"git": {"dirty": True}}, {}, "uncommitted"),
         ({"reduced": "14 of 140 epochs"}, {}, "smaller scale"),
         ({"device": {"type": "cpu"}}, {}, None),
@@ -203,6 +211,7 @@ def test_a_run_decides_by_its_scale_its_commit_and_for_times_its_device(facts, c
 
 def test_uncommitted_changes_decide_where_the_user_says_so():
     assert undecided_by({**RECORD, "git": {"dirty": True}}, claim(), allow_dirty=True) is None
+    assert undecided_by({**RECORD, "git": {}}, claim(), allow_dirty=True) is None
     assert undecided_by({**RECORD, "git": {"dirty": True}, "reduced": "x"}, claim(), allow_dirty=True) is not None
 
 

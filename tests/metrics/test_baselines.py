@@ -131,6 +131,7 @@ def test_compiled_loops_give_the_loops_spikes_and_gradients_at_sizes_they_were_n
                 torch.testing.assert_close(mine.grad, expected.grad)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning")  # its own use
 def test_beyond_the_cap_only_the_step_is_compiled_and_a_failure_is_a_line(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, os.devnull))

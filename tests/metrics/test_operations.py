@@ -159,7 +159,8 @@ def test_a_batch_norm_costs_a_mac_for_every_value_beside_the_synapses():
         ("conv", nn.Conv1d(2, 3, 3, padding=1)), ("norm", nn.BatchNorm1d(3)), ("neuron", LIF())
     ).eval()
     counts = count(net, torch.rand(5, 4, 2, 7), torch.rand(5, 1, 2, 7))
-    assert counts.norm_macs == 5 * 3 * 7
+    assert counts.norm_macs == counts.ann_norm_macs == 5 * 3 * 7
+    assert count(net, torch.rand(1, 4, 2, 7).expand(5, 4, 2, 7)).ann_norm_macs == 3 * 7  # the ANN sees an image once
     assert counts.synaptic_macs == 5 * (2 * 3 * (3 * 7 - 2))  # two taps of the ends fall on padding
 
 

@@ -3,6 +3,7 @@
 x `[T, B, *]`, several batches, the last one smaller. The packages are given the same layers, samples first.
 """
 
+import math
 import sys
 import types
 
@@ -308,3 +309,18 @@ def test_it_counts_the_same_with_and_without_autograd_and_beside_our_own_counter
 def test_before_any_batch_the_rows_are_zeros():
     for row in OtherCounters(made(linear_net)[0]).rows():
         assert row.acs == row.macs == row.energy_pj == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_spikes_are_counted_as_those_of_full_precision(dtype):
+    x = (torch.rand(8, 40, 700) < 0.4).float()  # more spikes than fp16 can count
+    rows = []
+    for given in (x, x.to(dtype)):
+        net = SpikingSequential(("linear", nn.Linear(700, 3))).to(given.dtype).eval()
+        with OtherCounters(net) as counters:
+            net(given)
+        rows.append(counters.rows())
+    assert float(x.sum()) > 65_504
+    for full, half in zip(*rows, strict=True):
+        assert (full.acs, full.macs) == pytest.approx((half.acs, half.macs), rel=1e-6)
+        assert math.isfinite(half.energy_pj)

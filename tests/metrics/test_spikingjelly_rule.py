@@ -109,7 +109,7 @@ PSNS = [
 
 
 @pytest.mark.parametrize("input_", [real, spikes, torch.zeros], ids=["real", "spikes", "silence"])
-@pytest.mark.parametrize(("name", "settings", "make"), PSNS, ids=lambda value: str(value) if value else "")
+@pytest.mark.parametrize(("name", "settings", "make"), PSNS, ids=lambda value: "" if callable(value) else str(value))
 def test_spikingjelly_counts_the_same_for_every_psn(name, settings, make, input_):
     theirs = pytest.importorskip("spikingjelly.activation_based.neuron", reason="spikingjelly is the other side")
     steps = {} if name == "SlidingPSN" else {"T": T}

@@ -17,7 +17,7 @@ function drawCounters() {
     section.append(h("p", {}, "No counter has been recorded."));
     return;
   }
-  const heads = ["Counter", "ACs", "MACs", "Neurons' ACs", "Neurons' MACs", "State, bytes", "Energy", "Leaves out"];
+  const heads = ["Counter", "ACs", "MACs", "Neurons' ACs", "Neurons' MACs", "State moved, bytes", "Energy", "Leaves out"];
   section.append(
     h(
       "p",

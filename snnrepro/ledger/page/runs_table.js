@@ -86,7 +86,7 @@ function nameCell(entry) {
 }
 
 function seedCell({ runs, of }) {
-  if (!of) return String(runs[0].seed);
+  if (!of) return `seed ${runs[0].seed}`;
   return runs.length < of ? `${runs.length} of ${of}` : `n = ${runs.length}`;
 }
 
@@ -108,7 +108,7 @@ function statusCell({ runs }) {
 function notesCell({ runs }) {
   const notes = notesOf(runs);
   return notes.length
-    ? h("div", {}, ...notes.map(([short, long]) => h("span", { class: "tag", title: long }, short)))
+    ? h("div", { class: "tags" }, ...notes.map(([short, long]) => h("span", { class: "tag", title: long }, short)))
     : EMPTY;
 }
 
