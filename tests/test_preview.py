@@ -283,3 +283,15 @@ def test_a_run_whose_data_are_gone_is_one_line(trained, real_data, script, tmp_p
     done = script("preview.py", f"run={folder}", f"paths.data_dir={tmp_path}")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "mnist" in done.stderr
+
+
+def test_a_run_recorded_before_cost_models_and_measures_were_settings_is_drawn_too(train, tmp_path, script):
+    assert train("neuron=psu", "trainer.max_epochs=1")[0] == 0
+    (file,) = (tmp_path / "runs").rglob("run.json")
+    record = json.loads(file.read_text())
+    del record["config"]["measure"]
+    record["config"]["energy"] = {"_target_": "snnrepro.metrics.energy.CostModel", "name": "old", "mac_pj": 4.6}
+    file.write_text(json.dumps(record))
+    done = script("preview.py", f"run={file.parent}", "--count", "1", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "raster.png").is_file()

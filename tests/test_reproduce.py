@@ -379,6 +379,25 @@ def test_a_run_that_decides_counts_before_one_of_the_same_identity_that_does_not
         assert judged(CLAIMS[VALUE], Records(map(Path, folders))).verdict[:2] == ("reproduced", (pytest.approx(0.98),))
 
 
+def test_a_record_whose_config_or_seed_is_not_that_of_its_identity_decides_nothing():
+    leave_seeds(VALUE, 0.98, 0.98, 0.98)
+    files = sorted(Path("runs").rglob("run.json"))
+    assert judged(CLAIMS[VALUE], Records([Path("runs")])).verdict.state == "reproduced"
+    whole = files[0].read_text()
+    for change in (
+        lambda record: record["config"]["trainer"].update(max_epochs=1),
+        lambda record: record["config"].update(seed=7),
+        lambda record: record["config"].update(version=99),
+    ):
+        record = json.loads(whole)
+        change(record)
+        files[0].write_text(json.dumps(record))
+        found = judged(CLAIMS[VALUE], Records([Path("runs")])).verdict
+        assert (found.state, found.why) == ("reduced", "its config is not that of its identity")
+    files[0].write_text(whole)
+    assert judged(CLAIMS[VALUE], Records([Path("runs")])).verdict.state == "reproduced"
+
+
 def test_seeds_that_decide_nothing_stay_and_others_are_run_for_them(script, trained):
     leave_seeds(VALUE, 0.5, 0.5, git={"commit": "1", "dirty": True})
     done = script("reproduce.py", f"claim={VALUE}")

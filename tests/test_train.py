@@ -336,6 +336,15 @@ def test_the_record_holds_every_layer_its_operations_and_other_counters_and_rate
         assert mean == pytest.approx(layers[name]["firing_rate"], rel=1e-4)
 
 
+def test_another_cost_model_for_a_completed_run_is_answered_with_how_to_get_its_prices(train):
+    words = ["trainer.max_epochs=1", "dataset.train_samples=256"]
+    assert train(*words)[0] == 0
+    code, out, _ = train(*words, "energy=papers")
+    assert code == 0
+    assert "priced by horowitz_45nm, not papers: `make report`" in out
+    assert "priced by" not in train(*words)[1]
+
+
 def test_spikes_of_training_are_counted_where_asked_for_and_change_neither_the_run_nor_its_place(
     train, tmp_path, monkeypatch
 ):
