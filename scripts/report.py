@@ -108,7 +108,8 @@ def report(records: Records, out: Path, arguments: argparse.Namespace) -> None:
         print(DISTURBED_MEANS)
     states = [one.verdict.state for one in judged]
     print(f"{len(judged)} claims: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
-    print(f"written: {', '.join(map(str, written))}" + (f", plots of {drawn} folders of runs" if drawn else ""))
+    plots = f", plots of {drawn} folder{'s' if drawn > 1 else ''} of runs" if drawn else ""
+    print(f"written: {', '.join(map(str, written))}{plots}")
 
 
 def printed(text: TextTable, title: str) -> None:

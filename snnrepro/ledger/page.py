@@ -23,6 +23,7 @@ SCRIPTS = (
     "runs_table.js",
     "compare.js",
     "compare_plots.js",
+    "rates_over_time.js",
     "pareto.js",
     "speedups.js",
     "foot.js",
@@ -43,7 +44,8 @@ def page(data: dict[str, Any]) -> str:
     runs: id, group (id without seed), link, status, error, paper, experiment, dataset, architecture, neuron, seed,
     protocol, reduced (how) or None, partial, version, commit, dirty, device, threads, busy (share of the processor that
     other work took), command, config (index), metrics by key, layers (name, rate, silent, saturated), curve or None
-    (epochs as they are to be shown, accuracy on the judged split, train, loss).
+    (epochs as they are to be shown, accuracy on the judged split, train, loss), rates or None (steps; rate, of all
+    layers together).
     speedups: neuron, kernel, baseline, T, N, dtype, device, threads, pass, speedup, low, high, link.
     counters: net, counter, acs, macs, neuron_acs, neuron_macs, state_bytes, energy_pj, leaves_out, link.
     broken: file, why.

@@ -129,6 +129,7 @@ def _run(run: Recorded, group: str, config: int, out: Path) -> dict[str, Any]:
             for name, layer in _firing(record).items()
         ],
         "curve": _curve(run),
+        "rates": _over_time(run),
     }
 
 
@@ -156,9 +157,7 @@ def _curve(run: Recorded) -> dict[str, Any] | None:
     if not rows:
         return None
     stage = "validation" if run.record.get("protocol") == "validated" else "epoch_test"
-    last = len(rows) - 1
-    points = sorted({round(k * last / (CURVE_POINTS - 1)) for k in range(CURVE_POINTS)})
-    chosen = [rows[point] for point in points]
+    chosen = [rows[point] for point in _points(len(rows))]
 
     def column(name: str) -> list[float | None]:
         return [_short(number(row.get(name))) for row in chosen]
@@ -172,6 +171,26 @@ def _curve(run: Recorded) -> dict[str, Any] | None:
         "train": column("train/accuracy"),
         "loss": column("train/loss"),
     }
+
+
+def _over_time(run: Recorded) -> dict[str, Any] | None:
+    """The firing rate of all layers together at each time-step: that of each, weighted by its neurons."""
+    rows = run.rates()
+    neurons = {name: float(layer.get("neurons") or 0) for name, layer in _firing(run.record).items()}
+    total = sum(neurons.values())
+    if not rows or not all(neurons.values()) or not total:
+        return None
+    chosen = [rows[point] for point in _points(len(rows))]
+    rates = [sum(count * number(row.get(name)) for name, count in neurons.items()) / total for row in chosen]
+    steps = [number(row.get("step")) for row in chosen]
+    if not all(map(math.isfinite, steps)):
+        return None
+    return {"steps": [int(step) for step in steps], "rate": [_short(rate) for rate in rates]}
+
+
+def _points(length: int) -> list[int]:
+    """At most CURVE_POINTS of so many rows, the first and the last among them."""
+    return sorted({round(k * (length - 1) / (CURVE_POINTS - 1)) for k in range(CURVE_POINTS)})
 
 
 def _short(value: Any, digits: int = DIGITS) -> float | None:

@@ -37,6 +37,10 @@ class Recorded(NamedTuple):
         """The rows of curves.csv; none where there is no such file or it cannot be read."""
         return _rows(self.folder / "curves.csv")
 
+    def rates(self) -> list[dict[str, str]]:
+        """The rows of rates.csv, alike."""
+        return _rows(self.folder / "rates.csv")
+
 
 class Row(NamedTuple):
     """A row of a benchmark: its file and its columns, numbers where they are numbers."""

@@ -140,6 +140,7 @@ def _run(number: int) -> dict[str, Any]:
         "curve": None
         if number == 10 or status == "failed"
         else {**curve, "loss": [2.3 * 0.8**epoch for epoch in epochs]},
+        "rates": None if number == 10 else {"steps": list(range(32)), "rate": [0.1 + step / 500 for step in range(32)]},
     }
 
 

@@ -131,7 +131,7 @@ def test_html_in_any_field_stays_text_everywhere_and_nothing_is_loaded(show):
     shown.locator(".runs .seed .opener").first.click()
     for place in (0, 6, 7):
         shown.locator(".runs input[data-entry]").nth(place).check()
-    assert drawn(shown, "compare").count() == 2
+    assert drawn(shown, "compare").count() == 3
     plot = drawn(shown, "pareto").first
     assert marks(plot) > 100
     plot.locator(".mark-symbol.role-mark path").last.hover()
@@ -383,7 +383,9 @@ def test_two_chosen_are_compared_in_exactly_the_keys_that_differ(show):
 
 def test_curves_and_firing_rates_of_the_chosen_are_drawn(show):
     shown = show(hash=f"#chosen={PSN}&chosen={BLOCK}&chosen=run:digits-dense/mpe_psn-00000003/seed1")
-    curves, rates = drawn(shown, "compare").all()
+    curves, rates, over_time = drawn(shown, "compare").all()
+    assert over_time.locator(".mark-line path").count() == 2  # the third has no rates over time
+    assert marks(over_time) > 4
     assert curves.locator(".mark-line path").count() == 4  # two with a curve, each judged and on train
     assert curves.locator(".mark-area path").count() == 2
     assert marks(rates) == 9  # three layers of each

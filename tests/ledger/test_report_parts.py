@@ -187,6 +187,15 @@ def test_configs_are_told_apart_by_what_differs_and_seeds_by_nothing(ledger, tmp
     assert odd == {"neuron._target_": HOSTILE, "neuron.tau": "", "version": ""}
 
 
+def test_rates_over_time_are_those_of_all_layers_weighted_by_their_neurons(tmp_path):
+    layers = {"a": {"firing_rate": 0.2, "neurons": 30}, "b": {"firing_rate": 0.4, "neurons": 10}, "linear": {"acs": 1}}
+    folder = leave(tmp_path, record(layers=layers))
+    (folder / "rates.csv").write_text("step,a,b\n0,0.1,0.5\n1,0.3,0.3\n")
+    leave(tmp_path, record(seed=1))  # without the file
+    runs = page_data(Records([tmp_path]), [], tmp_path, MADE)["runs"]
+    assert [run["rates"] for run in runs] == [{"steps": [0, 1], "rate": [0.2, 0.3]}, None]
+
+
 def test_long_curves_are_thinned_to_what_a_screen_shows_first_and_last_kept(tmp_path):
     rows = "\n".join(f"{epoch},{epoch / 1000}" for epoch in range(1000))
     leave(tmp_path, record(), f"epoch,validation/accuracy\n{rows}\n")

@@ -179,6 +179,8 @@ function drawCompare() {
     ...curves(taken),
     h("h3", {}, "Firing rates by layer"),
     ...firingRates(taken),
+    h("h3", {}, "Firing rate over time"),
+    ...ratesOverTime(taken),
   );
   fill();
 }
