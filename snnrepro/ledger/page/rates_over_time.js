@@ -31,7 +31,7 @@ function ratesOverTime(taken) {
     if (!rows.length) return "No firing rate over time was recorded for these.";
     const { names, color, shape } = marksOf(taken);
     const legend = { title: null, columns: legendColumns(names, width) };
-    const y = { field: "rate", type: "quantitative", title: "spikes per neuron and time-step", scale: { zero: true } };
+    const y = { field: "rate", type: "quantitative", title: "firing rate", scale: { zero: true } };
     const named = { field: "name", type: "nominal", scale: color, legend };
     return {
       spec: {
