@@ -27,11 +27,9 @@ from rich.table import Table
 from snnrepro.command import Parser, ended
 from snnrepro.errors import UserError
 from snnrepro.ledger.record import git_state, versions
-from snnrepro.ledger.tables import amount, show
+from snnrepro.ledger.tables import BUSY, amount, show
 
 Row = dict[str, Any]
-# Of all cores' time: from here on the user is told that others were at work.
-NOTICEABLE = 0.05
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 EXAMPLES = {
@@ -163,7 +161,7 @@ def run(arguments: argparse.Namespace) -> None:
         table.add_row(*(amount(v) if isinstance(v, float) else str(v) for v in (row[c] for c in columns)))
     show(table)
     busiest = max((row["others_cpu_share"] or 0.0 for row in rows if "others_cpu_share" in row), default=0.0)
-    if busiest > NOTICEABLE:
+    if busiest > BUSY:
         print(
             f"other processes took up to {100 * busiest:.0f} % of all cores meanwhile: the times are of a busy machine"
         )

@@ -5,11 +5,7 @@ of the data set's shape `[T, B, *]`, so that no data are needed.
 """
 
 import argparse
-import multiprocessing
-import re
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from benchmark_speed import Cells, Row, device_of, known_neurons
@@ -161,26 +157,19 @@ def peak_of(words: list[str], device_type: str) -> dict[str, float | None]:
 
     On a GPU what torch allocated; on a CPU what the process held above its start, None where there is no /proc.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=measure_peak, args=(words, device_type, sender))
-    process.start()
-    sender.close()
+    from snnrepro.metrics.memory import in_own_process
+
     try:
-        found: dict[str, float | None] = receiver.recv()
-    except EOFError:
-        raise UserError(
-            f"the process that measures the memory of {words[-1]} died: it may have run out of it"
-        ) from None
-    finally:
-        process.join()
+        found: dict[str, float | None] = in_own_process(measured_peak, words, device_type, how="spawn")
+    except RuntimeError as error:
+        raise UserError(f"memory of {words[-1]}: {error}") from None
     return found
 
 
-def measure_peak(words: list[str], device_type: str, sender: Connection) -> None:
+def measured_peak(words: list[str], device_type: str) -> dict[str, float | None]:
     import torch
 
-    from snnrepro.metrics.memory import return_freed_memory
+    from snnrepro.metrics.memory import memory_of_process, return_freed_memory
 
     return_freed_memory()
     # What is loaded by a first step is not what a step needs.
@@ -201,14 +190,4 @@ def measure_peak(words: list[str], device_type: str, sender: Connection) -> None
             run()
         peak = torch.cuda.max_memory_allocated(gpu) if gpu else memory_of_process("VmHWM")
         found[kind] = (peak - start) / 1e6 if peak is not None and start is not None else None
-    sender.send(found)
-
-
-def memory_of_process(name: str) -> int | None:
-    """Bytes by a line of /proc/self/status: VmRSS now, VmHWM at most so far. ru_maxrss may be its parent's."""
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    return found

@@ -139,21 +139,21 @@ def _by_rows(claim: Claim, records: Records, allow_dirty: bool) -> Judged:
         fits = all(row.values.get(column) in values for column, values in wanted.items())
         if fits and row.values.get("checked", True) and isinstance(value, float):
             by_source[row.file, row.values.get("device"), row.values.get("commit")].append((row, value))
-    full: Valued = []
-    smaller: Valued = []
-    reasons: dict[int, str | None] = {}  # by row, which holds a dict and so is no key itself
+    candidates: list[tuple[str | None, tuple[Row, float]]] = []
     for (file, *_), found in by_source.items():
         if len(found) > 1 and claim.over is None:
             raise UserError(f"claim {claim.name}: {len(found)} rows of {file.name} fit it; say `over`")
         found.sort(key=lambda pair: pair[1])
         one = found[{"max": -1, "min": 0}.get(str(claim.over), (len(found) - 1) // 2)]
-        points = {tuple(row.values[column] for column in wanted) for row, _ in found}
+        points = len({tuple(row.values[column] for column in wanted) for row, _ in found})
         grid = math.prod(map(len, wanted.values()))
-        why = f"{len(points)} of the {grid} points of its grid" if len(points) < grid else None
-        why = why or _undecided_row(one[0], claim, allow_dirty)
-        (full if why is None else smaller).append(one)
-        reasons[id(one[0])] = why
-    result = _judged(claim, [full[:1]], [smaller[:1]], lambda row: reasons[id(row)])
+        part = f"{points} of the {grid} points of its grid" if points < grid else None
+        candidates.append((part or _undecided_row(one[0], claim, allow_dirty), one))
+    # The first that decides, else the first.
+    chosen = sorted(candidates, key=lambda candidate: candidate[0] is not None)[:1]
+    full: Valued = [one for why, one in chosen if why is None]
+    smaller: Valued = [one for why, one in chosen if why is not None]
+    result = _judged(claim, [full], [smaller], lambda row: chosen[0][0])
     return result._replace(verdict=result.verdict._replace(interval=None))
 
 

@@ -1,11 +1,14 @@
 """Runs that differ in nothing but their seed, taken together."""
 
 from collections.abc import Iterable
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from snnrepro.ledger.runs import Record, Recorded
-from snnrepro.ledger.statistics import Bounds, bootstrap, mean
+from snnrepro.ledger.statistics import Bounds, bootstrap
 from snnrepro.ledger.tables import BUSY, accuracy_of
+
+DEFAULT_COST_MODEL = "horowitz_45nm"
 
 # The papers of configs/experiment's folders.
 PAPERS = {"psn": "PSN", "psu": "PSU", "mpe_psn": "MPE-PSN", "block": "Block", "block_v1": "Block v1"}
@@ -34,6 +37,16 @@ class Group(NamedTuple):
     runs: tuple[Recorded, ...]
 
     @property
+    def notes(self) -> list[str]:
+        """In words what sets this group apart from what is expected of its place."""
+        return [
+            *(["uncommitted changes"] if self.dirty else []),
+            *(["partial data"] if self.partial else []),
+            *([self.device] if self.device not in ("", "cpu") else []),
+            *([self.cost_model] if self.cost_model not in ("", DEFAULT_COST_MODEL) else []),
+        ]
+
+    @property
     def first(self) -> Record:
         return self.runs[0].record
 
@@ -54,8 +67,7 @@ class Group(NamedTuple):
     def summary(self, metric: str) -> Summary | None:
         """None where no completed run has the metric."""
         values = self.values(metric)
-        average = mean(values)
-        return None if average is None else Summary(average, bootstrap([values]), len(values))
+        return Summary(fmean(values), bootstrap([values]), len(values)) if values else None
 
 
 def groups(runs: Iterable[Recorded]) -> list[Group]:

@@ -14,8 +14,6 @@ from snnrepro.ledger.groups import Group, busy, groups, metric_value, paper_of
 from snnrepro.ledger.runs import Judged, Record, Recorded, Records, Row, number
 from snnrepro.ledger.verdicts import STATES
 
-DEFAULT_COST_MODEL = "horowitz_45nm"
-
 # Points of a learning curve on the page, at most: more than a screen's column of pixels for each says nothing.
 CURVE_POINTS = 100
 DIGITS = 4
@@ -59,15 +57,7 @@ def link(file: Path, out: Path) -> str:
 
 
 def _group(group: Group) -> str:
-    """The place, and in words what sets this group apart from others of it."""
-    apart = [
-        "uncommitted changes" if group.dirty else "",
-        "partial data" if group.partial else "",
-        group.device if group.device != "cpu" else "",
-        group.cost_model if group.cost_model != DEFAULT_COST_MODEL else "",
-    ]
-    notes = ", ".join(filter(None, apart))
-    return group.place + (f" ({notes})" if notes else "")
+    return group.place + (f" ({', '.join(group.notes)})" if group.notes else "")
 
 
 def _claim(one: Judged, indices: dict[str, int], out: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ without what only says where and on what it runs. run.json is written atomically
 import fcntl
 import hashlib
 import json
-import math
 import os
 import re
 import socket
@@ -197,10 +196,8 @@ class Run:
         """
         self._clear()
         metrics = results.get("metrics", {})
-        wrong = sorted(name for name, value in metrics.items() if value is not None and not math.isfinite(value))
-        finite = {name: None if name in wrong else value for name, value in metrics.items()}
-        rest = {name: _finite(value) for name, value in results.items()}
-        self._end("completed", None, {**rest, "metrics": finite, **({"nonfinite": wrong} if wrong else {})})
+        wrong = sorted(name for name, value in metrics.items() if value is not None and finite(value) is None)
+        self._end("completed", None, {**finite(results), **({"nonfinite": wrong} if wrong else {})})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -274,13 +271,15 @@ class Run:
             self._lock = None
 
 
-def _finite(value: Any) -> Any:
-    """The same, with None for every number in it that JSON does not have."""
+def finite(value: Any) -> Any:
+    """The same, with None for every number in it that JSON does not have or a float cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [finite(inner) for inner in value]
+    if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        return None
+    return value
 
 
 def explain(error: Exception) -> str | None:

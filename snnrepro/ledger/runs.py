@@ -6,13 +6,13 @@ A file that cannot be read is named with what is wrong in it, and passed over.
 import csv
 import json
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnrepro.ledger.claims import Claim
+from snnrepro.ledger.record import finite
 from snnrepro.ledger.verdicts import Verdict
 
 Record = dict[str, Any]
@@ -158,18 +158,7 @@ def read(file: Path) -> Record | str:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "a text in it is no Unicode"
-    return dict(_finite(record))
-
-
-def _finite(value: Any) -> Any:
-    """The same, with None for a number that is too large to be one."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > sys.float_info.max:
-        return None
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return dict(finite(record))
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

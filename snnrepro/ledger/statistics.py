@@ -1,7 +1,6 @@
 """Means over seeds, and how far they can be trusted."""
 
 from collections.abc import Callable, Sequence
-from statistics import fmean
 from typing import Any
 
 RESAMPLES = 10_000
@@ -31,8 +30,3 @@ def bootstrap(sides: Sequence[Sequence[float]], statistic: Callable[..., Any] = 
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(found, [tail, 100 - tail])
     return float(low), float(high)
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """None of nothing."""
-    return fmean(values) if values else None

@@ -80,10 +80,8 @@ def _cell(group: Group, column: Column, *, intervals: bool) -> str:
 def runs_name(group: Group) -> str:
     """The experiment, or data set and architecture, and in words what makes it less than whole."""
     name = group.place.rpartition("/")[0]
-    notes = [scale(group)] if scale(group) != "full" and not name.endswith(f"-{scale(group)}") else []
-    notes += ["uncommitted changes"] if group.dirty else []
-    notes += [group.device] if group.device not in ("", "cpu") else []
-    notes += [group.cost_model] if group.cost_model not in ("", "horowitz_45nm") else []
+    reduced = ["reduced"] if scale(group) == "reduced" and not name.endswith("-reduced") else []
+    notes = [*reduced, *group.notes]
     return name + (f" ({', '.join(notes)})" if notes else "")
 
 

@@ -55,23 +55,23 @@ class LayerCounts(NamedTuple):
 
 
 class _Synapses:
-    """One synaptic layer: what came in, and how far each input reaches."""
+    """One synaptic layer: what came in, and how far each input reaches. acs counts only where all input was binary."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
         self.fan_out: Tensor | None = None
-        self.acs = 0.0
-        self.dense = 0.0
-        self.binary = True
+        self.acs: Tensor | float = 0.0
+        self.dense = 0
+        self.binary: Tensor | bool = True
 
     def see(self, x: Tensor) -> None:
-        """x `[T*B, *]`, the layer's input."""
+        """x `[T*B, *]`, the layer's input. Nothing is read back from the device."""
         if self.fan_out is None or self.fan_out.shape != x.shape[1:]:
             self.fan_out = fan_out(self.layer, x)
-        self.binary = self.binary and bool(((x == 0) | (x == 1)).all())
-        self.dense += len(x) * float(self.fan_out.sum())
-        if self.binary:
-            self.acs += float((x.sum(0, dtype=torch.float64) * self.fan_out).sum())
+            self._connections = connections(self.layer, tuple(x.shape[1:]))
+        self.dense += len(x) * self._connections
+        self.binary = ((x == 0) | (x == 1)).all() & self.binary
+        self.acs = (x.sum(0, dtype=torch.float64) * self.fan_out).sum() + self.acs
 
 
 def fan_out(layer: nn.Module, x: Tensor) -> Tensor:
@@ -135,8 +135,8 @@ class OperationCounter(ForwardHooks):
         self.synapses = {n: _Synapses(m) for n, m in network.named_modules() if isinstance(m, nn.Linear | _ConvNd)}
         self._own: dict[str, Tensor] = {}  # of each neuron layer, summed over samples, in the order of `_own_of`
         self._norm_macs = 0
-        self._ann_macs = self._ann_norm_macs = self._dense_before = 0.0
-        self._norm_before = 0
+        self._ann_macs = self._ann_norm_macs = 0.0
+        self._dense_before = self._norm_before = 0
         self._passes = 1
 
     def _attach(self) -> list[Any]:
@@ -181,7 +181,7 @@ class OperationCounter(ForwardHooks):
         return add
 
     @property
-    def _dense_total(self) -> float:
+    def _dense_total(self) -> int:
         return sum(s.dense for s in self.synapses.values())
 
     def gather(self) -> None:
@@ -189,15 +189,15 @@ class OperationCounter(ForwardHooks):
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         names = list(self._own)
         plain = [self.samples, self._norm_macs, self._ann_macs, self._ann_norm_macs]
-        plain += [value for s in self.synapses.values() for value in (s.acs, s.dense, float(not s.binary))]
+        plain += [value for s in self.synapses.values() for value in (float(s.acs), s.dense, not bool(s.binary))]
         flat = torch.cat([torch.tensor(plain, dtype=torch.float64), *(self._own[name] for name in names)])
         total = summed_over_processes(flat, device).cpu()
         self.samples, self._norm_macs = int(total[0]), int(total[1])
         self._ann_macs, self._ann_norm_macs = float(total[2]), float(total[3])
         rest = total[4:]
         for number, synapses in enumerate(self.synapses.values()):
-            synapses.acs, synapses.dense = (float(value) for value in rest[3 * number : 3 * number + 2])
-            synapses.binary = not rest[3 * number + 2]
+            acs, dense, real = (float(value) for value in rest[3 * number : 3 * number + 3])
+            synapses.acs, synapses.dense, synapses.binary = acs, int(dense), not real
         self._own = dict(zip(names, rest[3 * len(self.synapses) :].view(len(names), FIELDS), strict=True))
 
     @property
@@ -205,7 +205,7 @@ class OperationCounter(ForwardHooks):
         samples = max(1, self.samples)
         own = [float(value) / samples for value in sum(self._own.values(), torch.zeros(FIELDS, dtype=torch.float64))]
         return Counts(
-            synaptic_acs=sum(s.acs for s in self.synapses.values() if s.binary) / samples,
+            synaptic_acs=sum(float(s.acs) for s in self.synapses.values() if s.binary) / samples,
             synaptic_macs=sum(s.dense for s in self.synapses.values() if not s.binary) / samples,
             neuron_acs=own[0],
             neuron_macs=own[1],
@@ -230,7 +230,7 @@ class OperationCounter(ForwardHooks):
                 found[name] = LayerCounts(acs, macs, state_bytes=state_bytes)
             elif name in self.synapses:
                 layer = self.synapses[name]
-                acs, dense = layer.acs / samples, layer.dense / samples
-                acs, macs = (acs, 0.0) if layer.binary else (0.0, dense)
-                found[name] = LayerCounts(acs, macs, dense, layer.binary)
+                binary, dense = bool(layer.binary), layer.dense / samples
+                acs, macs = (float(layer.acs) / samples, 0.0) if binary else (0.0, dense)
+                found[name] = LayerCounts(acs, macs, dense, binary)
         return found

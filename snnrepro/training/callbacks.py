@@ -61,11 +61,8 @@ class Curves(Callback):
             row |= spikes
         self.rows.append({"epoch": trainer.current_epoch, **row})
         if trainer.is_global_zero:
-            self._write()
+            write_csv(self.file, self.rows)
             self._print(trainer)
-
-    def _write(self) -> None:
-        write_csv(self.file, self.rows)
 
     def _print(self, trainer: L.Trainer) -> None:
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1

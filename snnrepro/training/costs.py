@@ -11,9 +11,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from snnrepro.metrics.energy import CostModel, our_row
+from snnrepro.metrics.memory import memory_of_process
 from snnrepro.metrics.operations import OperationCounter
 from snnrepro.metrics.other_counters import OtherCounters
-from snnrepro.metrics.sparsity import LayerSpikes, SpikeCounter
+from snnrepro.metrics.sparsity import SpikeCounter
 from snnrepro.metrics.speed import synchronize
 from snnrepro.training.callbacks import network_of, write_csv
 
@@ -135,13 +136,12 @@ class Costs(Callback):
                 }
         self.details |= {"layers": described, "operations": counts._asdict()}
         if trainer.is_global_zero and layers:
-            steps = max(len(layer.rate_over_time) for layer in layers.values())
-            self._write_rates(layers, steps)
+            self._write_rates({name: layer.rate_over_time for name, layer in layers.items()})
 
-    def _write_rates(self, layers: dict[str, LayerSpikes], steps: int) -> None:
+    def _write_rates(self, rates: dict[str, tuple[float, ...]]) -> None:
         rows: list[dict[str, float]] = [
-            {"step": step, **{n: of.rate_over_time[step] for n, of in layers.items() if step < len(of.rate_over_time)}}
-            for step in range(steps)
+            {"step": step, **{name: rate[step] for name, rate in rates.items() if step < len(rate)}}
+            for step in range(max(map(len, rates.values())))
         ]
         write_csv(self.rates_file, rows)
 
@@ -159,9 +159,8 @@ def peak_memory_mb(device: torch.device) -> float:
     """Largest memory in MB since `reset_peak_memory`: allocated on a GPU; on a CPU, resident in the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    if (largest := memory_of_process("VmHWM")) is not None:
+        return largest / 1e6
     import resource
     import sys
 
