@@ -11,7 +11,9 @@ import pytest
 import torch
 from filelock import FileLock
 
+from snnrepro.ledger import record, runs
 from snnrepro.ledger.record import Run
+from snnrepro.ledger.runs import Records
 from snnrepro.metrics import speed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,3 +132,11 @@ def script(monkeypatch, capfd, tmp_path):
         return Done(int(code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def only_our_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Judge what lies in tmp_path, not the project's own results; git is not asked at every record."""
+    monkeypatch.setattr(runs, "Records", lambda folders: Records(folders[:1]))
+    monkeypatch.setattr(record, "git_state", lambda: {"commit": "1234567", "dirty": False})
+    monkeypatch.chdir(tmp_path)

@@ -1,6 +1,5 @@
 """scripts/reproduce.py as a user sees it: what it lists, runs, refuses and says. Records lie in tmp_path/runs."""
 
-import csv
 import itertools
 import json
 import os
@@ -11,60 +10,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from claimed import (
+    ACCURACY,
+    BLOCKED,
+    CLAIMS,
+    CUDA,
+    GRID,
+    LAYER,
+    RANKING,
+    RATIO,
+    VALUE,
+    leave,
+    leave_seeds,
+    measured_rows,
+    row,
+)
 
 from snnrepro import reproduce
-from snnrepro.config.check import CONFIGS
-from snnrepro.config.compose import compose_job
 from snnrepro.errors import UserError
-from snnrepro.judging import judged, needed
-from snnrepro.ledger import record as ledger
-from snnrepro.ledger import runs
-from snnrepro.ledger.claims import Claim, read_claims
-from snnrepro.ledger.runs import Records
+from snnrepro.judging import needed
+from snnrepro.ledger.claims import Claim
 
 ROOT = Path(__file__).resolve().parents[1]
-CLAIMS = {claim.name: claim for claim in read_claims(CONFIGS / "experiment")}
-VALUE = "block/yin_yang/block/accuracy"  # 98.02 %, within half a point, three seeds from 0
-RATIO = "block/yin_yang/speed_against_lif_single_spike"  # lif_single_spike / block, three seeds
-RANKING = "psu/shd/accuracy_ranking"  # psu, lif, three seeds from 42
-BLOCKED = "psn/imagenet/sew_resnet18/psn/accuracy"
-CUDA = {"type": "cuda", "name": "a GPU"}
-LAYER = "mpe_psn/cifar10_dvs/speed/T4/N2e10"  # 2.7 x, by a row of the benchmark of neurons on a GPU
-GRID = "block/fashion_mnist/speed_layer/least"  # 0.43 x, the slowest of a grid of 9 x 10 layers
-ACCURACY = {"test/accuracy_last_epoch": 0.98}
 
-
-@pytest.fixture(autouse=True)
-def only_our_records(monkeypatch, tmp_path):
-    """The project's own results/ stays out of what is judged here; git is not asked at every record."""
-    monkeypatch.setattr(runs, "Records", lambda folders: Records(folders[:1]))
-    monkeypatch.setattr(ledger, "git_state", lambda: {"commit": "1234567", "dirty": False})
-    monkeypatch.chdir(tmp_path)
-
-
-def leave(words: list[str], metrics: dict[str, float], status: str = "completed", **facts) -> Path:
-    """The record that `train.py words` would leave, below runs unless the words say otherwise."""
-    job = compose_job(words)
-    run = ledger.Run(job.config, job.choices, job.overrides)
-    try:
-        with run:
-            run.update(facts)
-            if status == "failed":
-                raise UserError("no space left on the disk")
-            if status == "interrupted":
-                raise KeyboardInterrupt
-            run.complete({"metrics": metrics})
-    except KeyboardInterrupt:
-        pass
-    return run.folder / "run.json"
-
-
-def leave_seeds(name: str, *values: float, first: int = 0, side: int = 0, reduced: bool = False, **facts) -> None:
-    """Completed runs of one side of a claim, a seed each, with these values of its metric."""
-    claim = CLAIMS[name]
-    words = needed(claim, reduced=reduced)[side].words
-    for seed, value in enumerate(values, first):
-        leave([*words, f"seed={seed}"], {claim.metric: value}, **facts)
+pytestmark = pytest.mark.usefixtures("only_our_records")
 
 
 @pytest.fixture
@@ -243,77 +212,6 @@ def test_runs_from_uncommitted_changes_decide_only_where_the_user_says_so(script
         assert rows(script("reproduce.py", f"claim={VALUE}", "--list", *words).stdout)[VALUE][4] == state
 
 
-def measured_rows(name: str, *rows: dict) -> Path:
-    """A file of benchmark rows below runs."""
-    file = Path("runs/benchmarks") / f"{name}.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return file
-
-
-def row(claim: Claim, **changes) -> dict:
-    """A row that a claim of a benchmark asks for, on a GPU, from a clean commit; of a grid its first point."""
-    run = {key: value[0] if isinstance(value, list) else value for key, value in claim.runs[0].items()}
-    one = {
-        "benchmark": claim.benchmark,
-        "speedup": claim.value,
-        "device_type": "cuda",
-        "checked": True,
-        "commit": "12ab",
-    }
-    return {**one, **run, **changes}
-
-
-@pytest.mark.parametrize(
-    ("changes", "state", "ours"),
-    [
-        ({}, "reproduced", [2.7]),
-        ({"speedup": 2.0}, "not reproduced", [2.0]),
-        ({"speedup": 27.0}, "not reproduced", [27.0]),
-        ({"device_type": "cpu"}, "reduced", [2.7]),
-        ({"commit": "12ab-dirty"}, "reduced", [2.7]),
-        ({"checked": False}, "not run", []),
-        ({"speedup": ""}, "not run", []),
-        ({"speedup": "nan"}, "not run", []),
-        ({"T": 16}, "not run", []),
-        ({"neuron": "psn"}, "not run", []),
-        ({"baseline": "compiled_loop"}, "not run", []),
-    ],
-    ids=str,
-)
-def test_a_claim_of_a_layer_is_judged_by_the_row_that_it_names(changes, state, ours):
-    measured_rows("neurons_cuda", row(CLAIMS[LAYER], **changes))
-    found = judged(CLAIMS[LAYER], Records([Path("runs")]))
-    assert found.verdict.state == state
-    assert list(found.verdict.ours) == ours
-    assert [one.file.name for one in found.rows] == ["neurons_cuda.csv"] * bool(ours)
-
-
-def test_of_several_forms_the_fastest_counts_and_other_machines_beside_it():
-    claim = CLAIMS[LAYER]
-    measured_rows("neurons_cuda", row(claim, speedup=1.0), row(claim, speedup=2.9), row(claim, speedup=2.0))
-    measured_rows("neurons_cpu", row(claim, speedup=9.0, device_type="cpu"))
-    found = judged(claim, Records([Path("runs")]))
-    assert (found.verdict.state, found.verdict.ours) == ("reproduced", (2.9,))
-
-
-def test_the_extreme_of_a_grid_is_decided_by_the_whole_grid_only():
-    claim = CLAIMS[GRID]
-    columns = [column for column, value in claim.runs[0].items() if isinstance(value, list)]
-    assert columns == ["baseline", "pass", "T", "N"]
-    points = [dict(zip(columns, point, strict=True)) for point in itertools.product(*map(claim.runs[0].get, columns))]
-    least = {"baseline": "lif_multi_spike", "pass": "backward", "T": 64, "N": 400}
-    rows = [row(claim, **point, speedup=0.45 if point == least else 3.0) for point in points]
-    measured_rows("layers_cuda", *rows)
-    assert judged(claim, Records([Path("runs")])).verdict[:2] == ("reproduced", (0.45,))
-    measured_rows("layers_cuda", *rows[:-1])
-    found = judged(claim, Records([Path("runs")])).verdict
-    assert (found.state, found.ours, found.why) == ("reduced", (0.45,), "539 of the 540 points of its grid")
-
-
 def test_a_claim_of_a_benchmark_is_measured_by_the_benchmark_on_the_claims_device(script, monkeypatch):
     started = []
 
@@ -363,41 +261,6 @@ def test_the_words_that_measure_a_claim_are_words_of_the_benchmark(reduced, monk
             assert given.steps == run["T"]
 
 
-def test_rows_of_one_file_decide_and_copies_of_it_are_no_further_seeds():
-    claim = CLAIMS[LAYER]
-    measured_rows("a/neurons_cuda", row(claim, speedup=2.5))
-    measured_rows("b/neurons_cuda", row(claim, speedup=9.0))
-    found = judged(claim, Records([Path("runs")])).verdict
-    assert (found.state, found.ours, found.seeds, found.interval) == ("reproduced", (2.5,), 1, None)
-
-
-def test_a_run_that_decides_counts_before_one_of_the_same_identity_that_does_not():
-    leave_seeds(VALUE, 0.5, 0.5, 0.5, git={"commit": "1", "dirty": True})
-    Path("runs").rename("dirty")
-    leave_seeds(VALUE, 0.98, 0.98, 0.98)
-    for folders in (["dirty", "runs"], ["runs", "dirty"]):
-        assert judged(CLAIMS[VALUE], Records(map(Path, folders))).verdict[:2] == ("reproduced", (pytest.approx(0.98),))
-
-
-def test_a_record_whose_config_or_seed_is_not_that_of_its_identity_decides_nothing():
-    leave_seeds(VALUE, 0.98, 0.98, 0.98)
-    files = sorted(Path("runs").rglob("run.json"))
-    assert judged(CLAIMS[VALUE], Records([Path("runs")])).verdict.state == "reproduced"
-    whole = files[0].read_text()
-    for change in (
-        lambda record: record["config"]["trainer"].update(max_epochs=1),
-        lambda record: record["config"].update(seed=7),
-        lambda record: record["config"].update(version=99),
-    ):
-        record = json.loads(whole)
-        change(record)
-        files[0].write_text(json.dumps(record))
-        found = judged(CLAIMS[VALUE], Records([Path("runs")])).verdict
-        assert (found.state, found.why) == ("reduced", "its config is not that of its identity")
-    files[0].write_text(whole)
-    assert judged(CLAIMS[VALUE], Records([Path("runs")])).verdict.state == "reproduced"
-
-
 def test_seeds_that_decide_nothing_stay_and_others_are_run_for_them(script, trained):
     leave_seeds(VALUE, 0.5, 0.5, git={"commit": "1", "dirty": True})
     done = script("reproduce.py", f"claim={VALUE}")
@@ -409,18 +272,6 @@ def test_records_of_another_protocol_do_not_count_and_are_not_the_claimed_run(sc
     leave(["experiment=block/yin_yang", "protocol=validated"], {"test/accuracy": 0.98})
     assert script("reproduce.py", f"claim={VALUE}", "--seeds", "1").returncode == 0
     assert len(trained) == 1
-
-
-def test_of_two_records_of_one_run_that_of_the_first_folder_counts(tmp_path):
-    for folder, value in (("mine", 0.5), ("theirs", 0.98)):
-        words = needed(CLAIMS[VALUE], reduced=False)[0].words
-        for seed in (0, 1, 2):
-            leave([*words, f"seed={seed}", f"paths.runs_dir={tmp_path / folder}"], {CLAIMS[VALUE].metric: value})
-    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    assert judged(CLAIMS[VALUE], Records([mine, theirs])).verdict.ours == pytest.approx([0.5])
-    assert judged(CLAIMS[VALUE], Records([theirs, mine])).verdict.ours == pytest.approx([0.98])
-    shutil.rmtree(mine / "block" / "yin_yang")
-    assert judged(CLAIMS[VALUE], Records([mine, theirs])).verdict.ours == pytest.approx([0.98])
 
 
 @pytest.mark.parametrize(
