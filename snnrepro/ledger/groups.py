@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from snnrepro.ledger.runs import Record, Recorded
 from snnrepro.ledger.statistics import Bounds, bootstrap
-from snnrepro.ledger.tables import BUSY, accuracy_of
+from snnrepro.ledger.tables import BUSY, accuracy_of, busy
 
 DEFAULT_COST_MODEL = "horowitz_45nm"
 
@@ -89,12 +89,6 @@ def metric_value(record: Record, metric: str) -> float | None:
     elsewhere: dict[str, Any] = {"accuracy": accuracy_of(record), "parameters": record.get("parameters")}
     value = elsewhere[metric] if metric in elsewhere else record["metrics"].get(metric)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def busy(record: Record) -> float | None:
-    """The largest share of the processor that other work took in a phase of the run; None where nothing says so."""
-    shares = (record.get("others_cpu_share") or {}).values()
-    return max((share for share in shares if isinstance(share, int | float)), default=None)
 
 
 def paper_of(record: Record) -> str:

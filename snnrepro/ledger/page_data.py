@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from snnrepro.ledger.claims_table import interval, measured, papers, tolerance
 from snnrepro.ledger.columns import COLUMNS
-from snnrepro.ledger.groups import Group, busy, groups, metric_value, paper_of
+from snnrepro.ledger.groups import Group, groups, metric_value, paper_of
 from snnrepro.ledger.runs import Judged, Record, Recorded, Records, Row, number
+from snnrepro.ledger.tables import busy
 from snnrepro.ledger.verdicts import STATES
 
 # Points of a learning curve on the page, at most: more than a screen's column of pixels for each says nothing.

@@ -43,6 +43,12 @@ def accuracy_of(record: dict[str, Any]) -> float | None:
     return last if value is None else value
 
 
+def busy(record: dict[str, Any]) -> float | None:
+    """The largest share of the processor that other work took in a phase of the run; None where nothing says so."""
+    shares = (record.get("others_cpu_share") or {}).values()
+    return max((share for share in shares if isinstance(share, int | float)), default=None)
+
+
 def run_table(record: dict[str, Any], where: str) -> Table:
     """One completed run, as `python train.py` ends."""
     metrics = record["metrics"]
@@ -86,9 +92,8 @@ def run_table(record: dict[str, Any], where: str) -> Table:
         table.add_row("data", f"partial: {counts}{shared}; no verdict on any claim")
     if record.get("reduced"):
         table.add_row("reduced", f"{record['reduced']}; no verdict on any claim")
-    shares = [share for share in (record.get("others_cpu_share") or {}).values() if share is not None]
-    if max(shares, default=0) > BUSY:
-        table.add_row("speeds", f"measured beside other work, which took {max(shares):.0%} of the processor's time")
+    if (share := busy(record) or 0.0) > BUSY:
+        table.add_row("speeds", f"measured beside other work, which took {share:.0%} of the processor's time")
     table.add_row("record", f"{where}/run.json")
     return table
 
