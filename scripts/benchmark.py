@@ -3,25 +3,28 @@
     python scripts/benchmark.py neurons    every neuron in each form against loops, over T and N
     python scripts/benchmark.py networks   training steps and inference of whole networks against the LIF's
     python scripts/benchmark.py layers     the Block paper's layers against its two loops
+    python scripts/benchmark.py peers      every bar of speed and memory beside other packages, met or not
     python scripts/benchmark.py data       loaders from memory and from the packed cache, beside tonic's cache
     python scripts/benchmark.py frames     events to frames, beside tonic's ToFrame
     python scripts/benchmark.py fidelity   how close each parallel neuron comes to the LIF that it stands for
     python scripts/benchmark.py memory     peak memory and time of long sequences, forward and backward
 
 Each prints a table and writes runs/benchmarks/<name>_<device>.csv with all conditions (--out: another folder);
-neurons, layers, fidelity and memory draw their pictures there too. `neurons --help` says more of each.
+neurons, layers, peers, fidelity and memory draw their pictures there too. `neurons --help` says more of each.
 """
 
 import argparse
 import csv
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_tables import MEANING, SHOWN, shown
+from benchmark_tables import MEANING, SHOWN, footnotes, shown
+from peers_bars import SECTIONS, levels
 from rich.table import Table
 
 from snnrepro.command import Parser, ended
@@ -56,6 +59,23 @@ a process of its own, input, weights and optimiser included.
     "layers": """
     python scripts/benchmark.py layers
     python scripts/benchmark.py layers --sizes 100 200 400 700 1000 --steps 8 32 128 512 2048 --batches 16 128
+""",
+    "peers": """
+    python scripts/benchmark.py peers
+    python scripts/benchmark.py peers --only neurons memory --steps 4 64 512 --sizes 4096
+    python scripts/benchmark.py peers --only block --full
+    python scripts/benchmark.py peers --device cuda --out results/benchmarks
+
+Sections: neurons (against spikingjelly's own, forward and with backward), snntorch (lif and plif against its Leaky),
+cost (of a step at T = 4096 over that at T = 64, and psu against its T x T form), block (against its paper's
+convolutions and the single-spike loop, over the paper's grid), memory (peak of forward and backward against
+spikingjelly's, from T x N = 2^20), network (a training step of the sequential-CIFAR net against the same with
+spikingjelly's neurons). --steps, --sizes and --dtypes are those of neurons, snntorch and memory.
+
+A cell is measured where both sides passed their equality check; without it, it has no times and counts as not met.
+A slow cell gets fewer rounds than --repeats, at least 3. The table has a line for each bar: what is wanted, the
+geometric mean, the worst cell, how many cells miss the value, and whether the bar is met. Rows are written as they
+are measured, so that what is stopped is kept in the .partial file.
 """,
 }
 
@@ -95,6 +115,10 @@ def measure(arguments: argparse.Namespace) -> Measured:
         from benchmark_networks import networks
 
         return Measured(*networks(arguments))
+    if name == "peers":
+        from benchmark_peers import peers
+
+        return Measured(*peers(arguments))
     single: Callable[[argparse.Namespace], Iterator[Row]]
     if name == "fidelity":
         from benchmark_fidelity import fidelity as single
@@ -117,6 +141,15 @@ def draw(arguments: argparse.Namespace, rows: list[Row]) -> None:
         from benchmark_memory import pictures
 
         pictures(rows, arguments.out)
+    elif arguments.benchmark == "peers":
+        from snnrepro.metrics.speed_plots import peer_curves
+
+        for sections, name in ((("neurons", "snntorch"), "peers"), (("block",), "peers_block")):
+            chosen = [row for row in rows if row["section"] in sections and row["speedup"]]
+            if chosen:
+                file = arguments.out / f"{name}_{arguments.device}.png"
+                peer_curves(chosen, levels, file)
+                print(f"picture: {file}")
     elif arguments.benchmark in ("neurons", "layers"):
         from snnrepro.metrics.speed_plots import layer_maps, neuron_maps
 
@@ -139,17 +172,13 @@ def run(arguments: argparse.Namespace) -> None:
     device_type = getattr(arguments, "device", "cpu")
     common = conditions(device_type)
     progress = track(measured, description="measuring", total=total, transient=True)
-    rows = [row | common for found in progress for row in found]
-    if not rows:
-        raise UserError("nothing was measured")
     of_run = "_run" if getattr(arguments, "run", None) else ""
     file = arguments.out / f"{arguments.benchmark}{of_run}_{device_type}.csv"
-    partial = file.with_suffix(".partial")
-    with partial.open("w") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: rounded(value) for name, value in row.items()} for row in rows)
-    partial.replace(file)
+    rows = written((row | common for found in progress for row in found), file)
+    if not rows and arguments.benchmark == "peers":
+        return  # it has said what is not installed
+    if not rows:
+        raise UserError("nothing was measured")
     of_table = shown(arguments.benchmark, rows)
     where = f"{rows[0]['device']}, {rows[0]['threads']} thread{'s' * (rows[0]['threads'] != 1)}"
     title = f"{arguments.benchmark} on {where}{MEANING.get(arguments.benchmark, '')}"
@@ -160,6 +189,8 @@ def run(arguments: argparse.Namespace) -> None:
     for row in of_table:
         table.add_row(*(amount(v) if isinstance(v, float) else str(v) for v in (row[c] for c in columns)))
     show(table)
+    for line in footnotes(arguments.benchmark, rows):
+        print(line)
     busiest = max((row["others_cpu_share"] or 0.0 for row in rows if "others_cpu_share" in row), default=0.0)
     if busiest > BUSY:
         print(
@@ -167,6 +198,28 @@ def run(arguments: argparse.Namespace) -> None:
         )
     draw(arguments, rows)
     print(f"rows: {file}")
+
+
+def written(measured: Iterable[Row], file: Path) -> list[Row]:
+    """The rows, each written as it is measured; `file` only takes its name when all are there."""
+    rows: list[Row] = []
+    partial = file.with_suffix(".partial")
+    with ExitStack() as stack:
+        try:
+            for row in measured:
+                if not rows:
+                    stream = stack.enter_context(partial.open("w", buffering=1))
+                    writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+                    writer.writeheader()
+                writer.writerow({name: rounded(value) for name, value in row.items()})
+                rows.append(row)
+        except BaseException:
+            if rows:
+                print(f"stopped: {len(rows):,} rows so far are in {partial}", file=sys.stderr)
+            raise
+    if rows:
+        partial.replace(file)
+    return rows
 
 
 def rounded(value: Any) -> Any:
@@ -211,14 +264,22 @@ def parser() -> Parser:
     neurons.add_argument("--neurons", nargs="+", metavar="NAME", help="default: all")
     several(neurons, "--steps", [4, 16, 64], "T", "time-steps (default: 4 16 64)")
     several(neurons, "--sizes", [2**8, 2**12, 2**16], "N", "neurons (default: 256 4096 65536)")
-    neurons.add_argument(
-        "--dtypes",
-        nargs="+",
-        choices=DTYPES,
-        default=["float32"],
-        metavar="DTYPE",
-        help=f"of the input: {', '.join(DTYPES)} (default: float32)",
+    beside = command("peers", "this package's neurons beside spikingjelly's and snntorch's, and every bar met or not")
+    beside.add_argument(
+        "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)"
     )
+    several(beside, "--steps", [4, 8, 16, 32, 64, 128, 512], "T", "time-steps (default: 4 to 128, and 512)")
+    several(beside, "--sizes", [2**8, 2**12, 2**16], "N", "neurons (default: 256 4096 65536)")
+    beside.add_argument("--full", action="store_true", help="all of the block's grid: hours, tens of GiB")
+    for made in (neurons, beside):
+        made.add_argument(
+            "--dtypes",
+            nargs="+",
+            choices=DTYPES,
+            default=["float32"],
+            metavar="DTYPE",
+            help=f"of the input: {', '.join(DTYPES)} (default: float32)",
+        )
     neurons.add_argument("--no-compile", dest="compiled", action="store_false", help="leave out what takes compiling")
     networks = command("networks", "training steps and inference of whole networks against the same with LIF")
     networks.add_argument("overrides", nargs="*", metavar="key=value", help="of train.py")
@@ -227,7 +288,7 @@ def parser() -> Parser:
     several(layers, "--sizes", [100, 400, 1000], "N", "neurons (default: 100 400 1000)")
     several(layers, "--steps", [8, 64, 256], "T", "time-steps (default: 8 64 256)")
     several(layers, "--batches", [64], "B", "samples (default: 64)")
-    for made in (neurons, networks, layers):
+    for made in (neurons, networks, layers, beside):
         made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     data = command("data", "samples/s and bytes/s of the loaders, one process, one thread")
     data.add_argument("--datasets", nargs="+", metavar="NAME", help="default: all that are there, and shd_random")
@@ -237,6 +298,7 @@ def parser() -> Parser:
     frames.add_argument("--recordings", type=positive_int, default=10, metavar="N", help="at most so many")
     for made in (neurons, networks, layers, data, frames):
         made.add_argument("--repeats", type=positive_int, default=5, metavar="R", help="rounds (default: 5)")
+    beside.add_argument("--repeats", type=positive_int, default=25, metavar="R", help="rounds at most (default: 25)")
     fidelity = command("fidelity", "how close each parallel neuron comes to the LIF it stands for")
     fidelity.add_argument("--size", type=positive_int, default=2048, metavar="N", help="neurons side by side")
     fidelity.add_argument("--thresholds", nargs="+", type=positive, default=[0.5, 1.0], metavar="TH")

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from peers_bars import bar_lines, gate_line
+
 Row = dict[str, Any]
 
 # What the table shows, where its name does not say it.
 MEANING = {
     "neurons": ": times as fast as each baseline, forward and backward",
     "layers": ": Block's layers, times as fast as the loops'",
+    "peers": ": times as fast as each peer; of cost and memory, ours over theirs",
 }
 # Columns of the table; neurons and layers make their own.
 SHOWN = {
@@ -49,9 +52,21 @@ def shown(benchmark: str, rows: list[Row]) -> list[Row]:
         return side_by_side(chosen, ("neuron", "kernel", "dtype", "T", "N"), "baseline")
     if benchmark == "layers":
         return side_by_side(rows, ("neuron", "baseline", "T", "N", "batch"), "pass")
+    if benchmark == "peers":
+        return list(bar_lines(rows))
     if benchmark == "networks":
         return [row | {"vs lif": f"{ratio(row)}{spread(row)}"} for row in rows]
     return rows
+
+
+def footnotes(benchmark: str, rows: list[Row]) -> list[str]:
+    """Lines below the table."""
+    if benchmark != "peers":
+        return []
+    notes = [gate_line(rows)]
+    if any(row["section"] == "memory" and row["device_type"] == "cpu" for row in rows):
+        notes.append("peak memory is torch's; what compiled kernels allocate inside is not in it")
+    return notes
 
 
 def side_by_side(rows: list[Row], keys: tuple[str, ...], across: str) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from snnrepro.data.compiled import compiled
+from snnrepro.compiled import compiled
 from snnrepro.errors import UserError
 
 Array = NDArray[np.generic]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from snnrepro.data.compiled import compiled
+from snnrepro.compiled import compiled
 
 Array = NDArray[np.generic]
 Arrays = dict[str, Array]

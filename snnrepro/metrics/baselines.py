@@ -1,4 +1,5 @@
-"""What the neurons are timed against: the step-by-step LIF, the same compiled, and the neurons of other libraries.
+"""What the neurons are timed against: the step-by-step LIF, the same compiled, the Block paper's convolutions, and the
+neurons of other libraries.
 
 Every baseline maps x `[T, B, N]` to spikes `[T, B, N]`, and is held to the neuron of this package that it claims to be
 before it is timed.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from snnrepro.errors import first_line
 from snnrepro.metrics.speed import passes, synchronize
-from snnrepro.neurons import IF, KLIF, LIF, PLIF, PSN, MaskedPSN, Neuron, SlidingPSN, load_spikingjelly
+from snnrepro.neurons import IF, KLIF, LIF, PLIF, PSN, Block, MaskedPSN, Neuron, SlidingPSN, load_spikingjelly
 from snnrepro.neurons.stepped import charge, reset_membrane
 
 # Spikes and the membrane's distance from the threshold, each `[T, B, N]`.
@@ -59,9 +60,42 @@ def agrees(baseline: Baseline, x: Tensor, tolerance: float = 1e-3) -> bool:
         return bool(clear.any()) and torch.equal(baseline.module(x)[clear], spikes[clear])
 
 
+def trains_alike(neuron: Neuron, peer: nn.Module, x: Tensor, tolerance: float = 1e-3) -> bool:
+    """Whether `peer` gives the neuron's spikes on x `[T, B, N]`, and its gradients to x and to the parameters.
+
+    Parameters are paired in their order. Spikes are compared as in `agrees`. The gradients are those of the spikes'
+    sum, weighted at random, over the neurons that never come near their threshold; each may differ by `tolerance` of
+    its largest value.
+    """
+    weight = torch.rand_like(x)
+    with torch.no_grad():
+        near = (neuron.membrane(x) - neuron.threshold(x[0])).abs() <= tolerance
+        clear = (~near).cumprod(0).bool()
+        weight *= ~near.any(0)
+        del near
+    spikes, gradients = [], []
+    with torch.enable_grad():
+        for module in (neuron, peer):
+            current = x.detach().clone().requires_grad_(True)
+            output = module(current)
+            learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+            gradients.append(torch.autograd.grad((output * weight).sum(), [current, *learned]))
+            spikes.append(output.detach())
+            del output
+    return (
+        bool(clear.any())
+        and torch.equal(spikes[0][clear], spikes[1][clear])
+        and len(gradients[0]) == len(gradients[1])
+        and all(
+            bool((theirs.view_as(ours) - ours).abs().max() <= tolerance * ours.abs().max())
+            for ours, theirs in zip(*gradients, strict=True)
+        )
+    )
+
+
 def loop() -> Baseline:
     """The step-by-step LIF at its defaults: tau 2, threshold 1, soft reset, detached."""
-    lif = LIF()
+    lif = LIF(backend="reference")
     return Baseline("loop", lif, of_neuron(lif))
 
 
@@ -96,7 +130,7 @@ class CompiledLoop(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lif = torch.compile(LIF())
+        self._lif = torch.compile(LIF(backend="reference"))
 
     def forward(self, x: Tensor, any_size: bool = False) -> Tensor:
         """`any_size`: compile for any N where that is still to be done."""
@@ -161,9 +195,13 @@ class FromRest(nn.Module):
         super().__init__()
         self.node = node
 
-    def forward(self, x: Tensor) -> Tensor:
+    def rest(self) -> None:
+        """Forget what the last call left."""
         if hasattr(self.node, "reset"):  # PSN keeps nothing
             self.node.reset()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.rest()
         spikes: Tensor = self.node(x)
         return spikes
 
@@ -204,6 +242,15 @@ def spikingjelly_twin(neuron: Neuron) -> Baseline | None:
     return Baseline("spikingjelly_twin", FromRest(node), of_neuron(same), version("spikingjelly"))
 
 
+def spikingjelly_of(neuron: Neuron) -> Baseline | None:
+    """`spikingjelly_twin`, and for the LIF its LIFNode with the same settings."""
+    if not isinstance(neuron, LIF):
+        return spikingjelly_twin(neuron)
+    settings = {"tau": neuron.tau, "decay_input": neuron.decay_input}
+    node = _spikingjelly("neuron").LIFNode(**_resetting(neuron), **settings)
+    return Baseline("spikingjelly_twin", FromRest(node), of_neuron(copy.deepcopy(neuron)), version("spikingjelly"))
+
+
 def _resetting(neuron: IF | LIF | PLIF | KLIF) -> dict[str, Any]:
     """Threshold, reset and surrogate as spikingjelly takes them: v_reset None for a soft reset."""
     return {
@@ -220,12 +267,13 @@ def _spikingjelly(part: str) -> Any:
 
 
 class SteppedLeaky(nn.Module):
-    """snnTorch's Leaky in the loop over time that its users write."""
+    """snnTorch's Leaky in the loop over time that its users write; learn_beta: its decay is a parameter."""
 
-    def __init__(self) -> None:
+    def __init__(self, learn_beta: bool = False) -> None:
         super().__init__()
         snntorch: Any = importlib.import_module("snntorch")
-        self.leaky = snntorch.Leaky(beta=0.5, spike_grad=snntorch.surrogate.atan(alpha=2.0))
+        atan = snntorch.surrogate.atan(alpha=2.0)
+        self.leaky = snntorch.Leaky(beta=0.5, spike_grad=atan, learn_beta=learn_beta)
 
     def forward(self, x: Tensor) -> Tensor:
         membrane, spikes = torch.zeros_like(x[0]), []
@@ -250,9 +298,42 @@ def delayed_reset(x: Tensor) -> tuple[Tensor, Tensor]:
     return (distance > 0).to(x.dtype), distance
 
 
-def snntorch_leaky() -> Baseline:
+def snntorch_leaky(learn_beta: bool = False) -> Baseline:
     """snnTorch's Leaky at its defaults with beta 0.5, which is no neuron of this package but of the same cost."""
-    return Baseline("snntorch_leaky", SteppedLeaky(), delayed_reset, version("snntorch"))
+    return Baseline("snntorch_leaky", SteppedLeaky(learn_beta), delayed_reset, version("snntorch"))
+
+
+class BlockConvolution(nn.Module):
+    """Block, version 2, as its paper defines it: two causal convolutions over time and a selection.
+
+        V[t] = sum_{k<=t} beta^(t-k) x[k]
+        F[t] = 1[V[t] > v_threshold]
+        z[t] = sum_{k<=t} (t-k+1) F[k]
+        s[t] = z[t] where it is 1, else 0; every z passes its gradient
+
+    `beta` [F]: a parameter, as the given block's. Cost: O(T^2).
+    Source: Taylor, King, Harper, arXiv 2205.15286.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(block.beta.detach().clone())
+        self.v_threshold, self.surrogate = block.v_threshold, block.surrogate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[T, B, F]` -> spikes `[T, B, F]`."""
+        lag = torch.arange(len(x), device=x.device, dtype=x.dtype)
+        beta = self.beta.clamp(0, 1).to(x.dtype)
+        v = causal_convolution(x, beta[:, None] ** lag)
+        z = causal_convolution(self.surrogate(v - self.v_threshold, strict=True), (lag + 1).expand(x.shape[2], -1))
+        return z - torch.where(z == 1, 0, z).detach()
+
+
+def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
+    """y[t] = sum_lag kernel[lag] x[t-lag] of each feature; x, y `[T, B, F]`, kernel `[F, T]`, its first lag 0."""
+    padded = nn.functional.pad(x.permute(1, 2, 0), (len(x) - 1, 0))
+    y = nn.functional.conv1d(padded, kernel.flip(1)[:, None], groups=len(kernel))
+    return y.permute(2, 0, 1)
 
 
 def installed(package: str) -> bool:

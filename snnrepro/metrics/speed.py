@@ -28,11 +28,15 @@ def synchronize(device: torch.device) -> None:
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
+    candidates: Mapping[str, Callable[[], object]], device: torch.device, repeats: int, budget: float | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each call, `repeats` rounds of all candidates in turn after one round of warm-up."""
+    """Seconds of each call, `repeats` rounds of all candidates in turn after one round of warm-up.
+
+    budget: seconds that all rounds may take together, by the warm-up's; slow candidates get fewer rounds.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_number in range(repeats + 1):
+    began, round_number = time.perf_counter(), 0
+    while round_number <= repeats:
         for name, run in candidates.items():
             synchronize(device)
             start = time.perf_counter()
@@ -40,7 +44,16 @@ def interleaved(
             synchronize(device)
             if round_number:
                 seconds[name].append(time.perf_counter() - start)
+        if round_number == 0 and budget is not None:
+            repeats = rounds_within(budget, time.perf_counter() - began, repeats)
+        round_number += 1
     return seconds
+
+
+def rounds_within(budget: float, of_round: float, most: int) -> int:
+    """How many rounds of `of_round` seconds to run in `budget` seconds: `most`, or an odd number of at least 3."""
+    fitting = int(budget / of_round) if of_round > 0 else most
+    return most if fitting >= most else min(most, max(3, fitting - 1 + fitting % 2))
 
 
 def equals_reference(neuron: Neuron, x: Tensor, tolerance: float = 1e-3) -> bool:
@@ -92,7 +105,7 @@ def neuron_against_loop(
         x = torch.randn(shape, device=device)
         candidates = {
             f"{name}_{kind}": run
-            for name, module in {"neuron": copy.deepcopy(neuron), "lif": LIF().to(device)}.items()
+            for name, module in {"neuron": copy.deepcopy(neuron), "lif": LIF(backend="reference").to(device)}.items()
             for kind, run in passes(module, x).items()
         }
         seconds = interleaved(candidates, device, repeats)
@@ -100,10 +113,13 @@ def neuron_against_loop(
 
 
 def passes(module: nn.Module, x: Tensor) -> dict[str, Callable[[], object]]:
-    """What is timed of a module on x `[T, B, *]`: forward without gradients; forward_backward of its output's sum."""
+    """What is timed of a module on x `[T, B, *]`: forward without gradients; forward_backward.
+
+    The upstream gradient is one for each output, as a layer in a network has it, and made beforehand.
+    """
     return {
         "forward": partial(_forward, module, x),
-        "forward_backward": partial(_forward_backward, module, x.clone().requires_grad_(True)),
+        "forward_backward": partial(_forward_backward, module, x.clone().requires_grad_(True), torch.rand_like(x)),
     }
 
 
@@ -112,9 +128,9 @@ def _forward(module: nn.Module, x: Tensor) -> None:
         module(x)
 
 
-def _forward_backward(module: nn.Module, x: Tensor) -> None:
+def _forward_backward(module: nn.Module, x: Tensor, upstream: Tensor) -> None:
     with torch.enable_grad():
-        module(x).sum().backward()
+        module(x).backward(upstream)
     x.grad = None
 
 

@@ -1,7 +1,7 @@
 """Pictures of the speed benchmarks: how many times as fast, over time-steps and layer sizes."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from snnrepro.pictures import save_png
 Row = dict[str, Any]
 
 PANELS_A_ROW = 6
+PEERS_A_ROW = 5
 
 
 def neuron_maps(rows: Iterable[Row], file: Path) -> None:
@@ -32,6 +33,75 @@ def layer_maps(rows: Iterable[Row], file: Path) -> None:
     first = next(iter(panels.values()))[0]
     what = f"N neurons with {first['inputs']:,} inputs against the loops, batch {first['batch']}"
     speed_maps(panels, file, f"{what}\n{conditions(first)}", panels_a_row=3, narrowest=2.8)
+
+
+def peer_curves(rows: Iterable[Row], levels: Callable[[list[Row]], Mapping[float, bool]], file: Path) -> None:
+    """Times as fast as the peer over N, a line for each T; a column for each comparison, a panel for each pass.
+
+    rows: those of `scripts/benchmark.py peers` that have a speed-up, a comparison being `own`, `peer` and batch.
+    levels: the bars that rows are under, by their values: whether it is each cell's (dotted) or the mean's (dashed).
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+
+    def place_of(row: Row) -> tuple[Any, ...]:
+        return row["peer"], row["batch"], row["neuron"], row["order"] or 0
+
+    chosen = sorted((row for row in rows if row["speedup"]), key=place_of)
+    columns: dict[str, list[Row]] = {}
+    for row in chosen:
+        batch = f"\nbatch {row['batch']}" if row["batch"] != 1 else ""
+        columns.setdefault(f"{row['own']}\n/ {row['peer']}{batch}", []).append(row)
+    kinds = list(dict.fromkeys(row["pass"] for row in chosen))
+    steps, sizes = (sorted({row[axis] for row in chosen}) for axis in "TN")
+    across = min(PEERS_A_ROW, len(columns))
+    bands = math.ceil(len(columns) / across)
+    lines = bands * len(kinds)
+    size = (1.4 + 2.1 * across, 1.3 + 2.0 * lines)
+    figure, grid = pyplot.subplots(lines, across, figsize=size, squeeze=False, sharex=True, layout="constrained")
+    colours = pyplot.get_cmap("viridis")
+    for panel in grid.flat:
+        panel.axis("off")
+    for number, (name, of_column) in enumerate(columns.items()):
+        for below, kind in enumerate(kinds):
+            panel = grid[number // across * len(kinds) + below][number % across]
+            panel.axis("on")
+            for level, every in levels(of_column).items():
+                panel.axhline(level, color="C3", linestyle=":" if every else "--", linewidth=1.2)
+            panel.axhline(1, color="0.6", linewidth=0.8)
+            for place, step in enumerate(steps):
+                points = sorted(
+                    (row["N"], row["speedup"]) for row in of_column if (row["T"], row["pass"]) == (step, kind)
+                )
+                if points:
+                    colour = colours(0.88 * place / max(1, len(steps) - 1))
+                    panel.plot(*zip(*points, strict=True), color=colour, marker="os^vDPX"[place % 7], ms=4, lw=1.2)
+            panel.set_xscale("log", base=2)
+            panel.set_yscale("log")
+            panel.set_xticks(sizes, [power_of_two(size) for size in sizes], fontsize=7)
+            low, high = panel.get_ylim()
+            ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= tick <= high]
+            panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
+            panel.minorticks_off()
+            panel.grid(alpha=0.25)
+            if below == 0:
+                panel.set_title(name, fontsize=9)
+            if number % across == 0:
+                panel.set_ylabel(f"{kind.replace('_', ' + ')}\ntimes as fast", fontsize=8)
+            if below == len(kinds) - 1:
+                panel.tick_params(labelbottom=True)
+                panel.set_xlabel("N", fontsize=8)
+    handles = [
+        Line2D([], [], color=colours(0.88 * i / max(1, len(steps) - 1)), marker="os^vDPX"[i % 7], ms=4, lw=1.2)
+        for i in range(len(steps))
+    ]
+    figure.legend(handles, [f"T = {step:,}" for step in steps], loc="outside lower center", ncols=7, fontsize=8)
+    bars = "red: what is wanted, of the mean (dashed) and of each cell (dotted)"
+    figure.suptitle(f"Times as fast as the peer, {conditions(chosen[0])}\n{bars}", fontsize=10)
+    save_png(figure, file)
 
 
 def conditions(row: Row) -> str:

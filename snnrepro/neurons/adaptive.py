@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
-from snnrepro.neurons.neuron import Operations, State, per_feature
+from snnrepro.neurons.kernels import ops
+from snnrepro.neurons.kernels.families import Adaptive
+from snnrepro.neurons.neuron import Operations, State, per_feature, wide
 from snnrepro.neurons.stepped import SteppedNeuron
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import NonNegativeFloat, PositiveFloat
@@ -38,6 +40,7 @@ class ALIF(SteppedNeuron):
 
     fires_at_threshold = False
     per_feature = True
+    backends = ("fused", "reference")
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class ALIF(SteppedNeuron):
         beta: NonNegativeFloat = 1.8,
         v_threshold: PositiveFloat = 0.01,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "reference"] = "auto",
+        backend: Literal["auto", "fused", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         require_positive(tau_m=tau_m, tau_adp=tau_adp, v_threshold=v_threshold)
@@ -62,6 +65,14 @@ class ALIF(SteppedNeuron):
         self.beta = beta
         self.tau_m = nn.Parameter(tau_m + tau_m_std * torch.randn(num_features))
         self.tau_adp = nn.Parameter(tau_adp + tau_adp_std * torch.randn(num_features))
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        assert isinstance(self.v_threshold, float | int)
+        taus = (wide(tau, x).clamp(min=SHORTEST_TAU) for tau in (self.tau_m, self.tau_adp))
+        decays = [torch.exp(-1 / tau) for tau in taus]
+        code, alpha, learned = self._surrogate(x)
+        settings = Adaptive(membrane, code, alpha, self.v_threshold, self.beta)
+        return ops.fused("adaptive", [x, *decays, *learned], settings)[0]
 
     def _constants(self, step: Tensor) -> tuple[Tensor, ...]:
         taus = (per_feature(tau, step).clamp(min=SHORTEST_TAU) for tau in (self.tau_m, self.tau_adp))

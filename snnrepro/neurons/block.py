@@ -5,13 +5,16 @@ Source: Taylor, King, Harper, arXiv 2205.15286; two versions under one number.
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
-from snnrepro.neurons.neuron import Neuron, Operations, State, per_feature
+from snnrepro.neurons.kernels import ops
+from snnrepro.neurons.kernels.families import FirstCrossing
+from snnrepro.neurons.lif import in_one_pass
+from snnrepro.neurons.neuron import Neuron, Operations, State, per_feature, wide
 from snnrepro.neurons.scan import exponential_scan
 from snnrepro.neurons.stepped import SteppedNeuron
 from snnrepro.neurons.surrogate import SurrogateSpec
@@ -88,6 +91,7 @@ class Block(Neuron):
 
     fires_at_threshold = False
     per_feature = True
+    backends = ("fused", "torch", "reference")
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class Block(Neuron):
         learn_beta: bool = True,
         v_threshold: PositiveFloat = 1.0,
         surrogate: SurrogateSpec = "fast_sigmoid",
-        backend: Literal["auto", "torch", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         assert num_features is not None
@@ -116,6 +120,12 @@ class Block(Neuron):
             return v, first_crossing_reference(self._fire(v), self.version)
         v = exponential_scan(x, beta)
         return v, self._first(self._fire(v), None)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        assert isinstance(self.v_threshold, float | int)
+        code, alpha, learned = self._surrogate(x)
+        settings = FirstCrossing(membrane, code, alpha, self.v_threshold, self.version == "v1")
+        return ops.fused("first_crossing", [x, wide(self.beta.clamp(0, 1), x), *learned], settings)[0]
 
     def _first(self, crossings: Tensor, before: Tensor | None) -> Tensor:
         spikes: Tensor = _FirstCrossing.apply(crossings, before, self.version)  # type: ignore[no-untyped-call]
@@ -152,6 +162,7 @@ class LIFMultiSpike(SteppedNeuron):
 
     fires_at_threshold = False
     per_feature = True
+    backends: ClassVar[tuple[str, ...]] = ("fused", "reference")
 
     def __init__(
         self,
@@ -162,12 +173,15 @@ class LIFMultiSpike(SteppedNeuron):
         learn_beta: bool = True,
         v_threshold: PositiveFloat = 1.0,
         surrogate: SurrogateSpec = "fast_sigmoid",
-        backend: Literal["auto", "reference"] = "auto",
+        backend: Literal["auto", "fused", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         assert num_features is not None
         require_positive(v_threshold=v_threshold)
         self.beta = _beta(num_features, beta, learn_beta)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        return in_one_pass(self, x, membrane, 1 - wide(self.beta.clamp(0, 1), x), "soft", decay_input=False)
 
     def _constants(self, step: Tensor) -> Tensor:
         return per_feature(self.beta.clamp(0, 1), step)
@@ -195,6 +209,8 @@ class LIFSingleSpike(LIFMultiSpike):
     Source: Taylor, King, Harper, arXiv 2205.15286, and its code.
     Raises UserError for a missing num_features, beta outside [0, 1] or v_threshold <= 0.
     """
+
+    backends = ("reference",)
 
     def _update(self, x: Tensor, state: State, constants: Tensor) -> tuple[Tensor, Tensor]:
         fired = state["fired"] if "fired" in state else torch.zeros_like(x)

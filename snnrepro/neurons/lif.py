@@ -4,21 +4,41 @@ Shapes: x, h (membrane), spikes `[T, B, *]`; v `[B, *]`, the membrane after rese
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
-from snnrepro.neurons.neuron import Neuron, Operations, State, check_tau
+from snnrepro.neurons.kernels import ops
+from snnrepro.neurons.kernels.families import HARD, NONE, SOFT, Resetting
+from snnrepro.neurons.neuron import Neuron, Operations, State, check_tau, wide
 from snnrepro.neurons.scan import exponential_scan, exponential_scan_dense, scan_or_dense
 from snnrepro.neurons.stepped import SteppedNeuron, charge, check_reset, reset_membrane
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import AboveOne, AtLeastOne, PositiveFloat, Reset
 
+RESETS = {"soft": SOFT, "hard": HARD, "none": NONE}
+
+
+def in_one_pass(
+    neuron: Neuron, x: Tensor, membrane: bool, leak: Tensor, reset: str, decay_input: bool, rest: float = 0.0,
+    v_reset: float = 0.0, detach: bool = False,
+) -> Tensor:  # fmt: skip
+    """The loop of charge, fire and reset as one fused kernel; leak `[1]` or `[F]`."""
+    assert isinstance(neuron.v_threshold, float | int)
+    code, alpha, learned = neuron._surrogate(x)
+    settings = Resetting(
+        membrane, code, alpha, neuron.v_threshold, not neuron.fires_at_threshold, RESETS[reset], rest, v_reset, detach,
+        decay_input,
+    )  # fmt: skip
+    return ops.fused("resetting", [x, leak, *learned], settings)[0]
+
 
 class _Resetting(SteppedNeuron):
-    """The loop of charge, fire and reset; subclasses give `_charge`."""
+    """The loop of charge, fire and reset; subclasses give `_charge`, and `_leak` where a kernel does the same."""
+
+    backends: ClassVar[tuple[str, ...]] = ("fused", "reference")
 
     def __init__(
         self,
@@ -46,6 +66,15 @@ class _Resetting(SteppedNeuron):
 
     def _charge(self, x: Tensor, v: Tensor | float, constants: Any) -> Tensor:
         raise NotImplementedError
+
+    def _leak(self, x: Tensor) -> Tensor:
+        """1 / tau `[1]`, at least in fp32."""
+        raise NotImplementedError
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        return in_one_pass(
+            self, x, membrane, self._leak(x), self.reset, self.decay_input, self._rest, self.v_reset, self.detach_reset
+        )
 
     def _drop(self) -> float | Tensor:
         """What a soft reset subtracts."""
@@ -83,6 +112,8 @@ class IF(_Resetting):
     Raises UserError for v_threshold <= 0 or an unknown reset.
     """
 
+    decay_input = False
+
     def __init__(
         self,
         num_steps: int | None = None,
@@ -93,12 +124,15 @@ class IF(_Resetting):
         v_reset: float = 0.0,
         detach_reset: bool = True,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "reference"] = "auto",
+        backend: Literal["auto", "fused", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, reset, v_reset, detach_reset, surrogate, backend)
 
     def _charge(self, x: Tensor, v: Tensor | float, constants: None) -> Tensor:
         return v + x
+
+    def _leak(self, x: Tensor) -> Tensor:
+        return ops.constant(0.0, x)
 
     def operations(self, num_steps: int) -> Operations:
         """A step: one AC for the input, at most one for the reset."""
@@ -132,7 +166,7 @@ class LIF(_Resetting):
         detach_reset: bool = True,
         decay_input: bool = True,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "reference"] = "auto",
+        backend: Literal["auto", "fused", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, reset, v_reset, detach_reset, surrogate, backend)
         self.tau = check_tau(tau)
@@ -140,6 +174,9 @@ class LIF(_Resetting):
 
     def _charge(self, x: Tensor, v: Tensor | float, constants: None) -> Tensor:
         return charge(x, v, 1 / self.tau, self._rest, self.decay_input)
+
+    def _leak(self, x: Tensor) -> Tensor:
+        return ops.constant(1 / self.tau, x)
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, {super().extra_repr()}"
@@ -169,7 +206,7 @@ class PLIF(_Resetting):
         detach_reset: bool = True,
         decay_input: bool = True,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "reference"] = "auto",
+        backend: Literal["auto", "fused", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, reset, v_reset, detach_reset, surrogate, backend)
         if not tau > 1:
@@ -179,6 +216,9 @@ class PLIF(_Resetting):
 
     def _constants(self, step: Tensor) -> Tensor:
         return torch.sigmoid(self.w.to(step.dtype))
+
+    def _leak(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(wide(self.w, x))
 
     def _charge(self, x: Tensor, v: Tensor | float, constants: Tensor) -> Tensor:
         return charge(x, v, constants, self._rest, self.decay_input)
@@ -197,6 +237,8 @@ class KLIF(_Resetting):
     converge there).
     Raises UserError for tau < 1, v_threshold <= 0 or an unknown reset.
     """
+
+    backends = ("reference",)
 
     def __init__(
         self,
@@ -243,12 +285,12 @@ class LIFNoReset(Neuron):
         s[t] = 1[h[t] >= v_threshold]
 
     tau: time constant in steps, at least 1. Nothing is learned.
-    Cost: O(T) as a scan (`torch`), O(T^2) as a product (`dense`).
+    Cost: O(T) as a scan (`fused`, `torch`), O(T^2) as a product (`dense`).
     Source: the ablation of PSN, arXiv 2304.12760: tau 2, v_threshold 1.
     Raises UserError for tau < 1 or v_threshold <= 0.
     """
 
-    backends = ("torch", "dense", "reference")
+    backends = ("fused", "torch", "dense", "reference")
 
     def __init__(
         self,
@@ -259,7 +301,7 @@ class LIFNoReset(Neuron):
         v_threshold: PositiveFloat = 1.0,
         decay_input: bool = True,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "torch", "dense", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "dense", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         require_positive(v_threshold=v_threshold)
@@ -279,6 +321,9 @@ class LIFNoReset(Neuron):
         else:
             h = lif_no_reset_reference(x, self.tau, self.decay_input)
         return h, self._fire(h)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        return in_one_pass(self, x, membrane, ops.constant(1 / self.tau, x), "none", self.decay_input)
 
     def _advance(self, x: Tensor, state: State) -> Tensor:
         h = exponential_scan(x, 1 - 1 / self.tau, self._gain, state.get("h"))

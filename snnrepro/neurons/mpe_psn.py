@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
-from snnrepro.neurons.neuron import Operations, State
+from snnrepro.neurons.kernels import ops
+from snnrepro.neurons.kernels.families import Guessed
+from snnrepro.neurons.neuron import Operations, State, wide
 from snnrepro.neurons.noise import StochasticNeuron
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import Fraction, PositiveFloat
@@ -49,6 +51,7 @@ class MPEPSN(StochasticNeuron):
     """
 
     fires_at_threshold = False
+    backends = ("fused", "torch", "reference")
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class MPEPSN(StochasticNeuron):
         beta: Fraction = 0.25,
         v_threshold: PositiveFloat = 1.0,
         surrogate: SurrogateSpec = "triangle",
-        backend: Literal["auto", "torch", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         if num_steps is None:
@@ -104,11 +107,27 @@ class MPEPSN(StochasticNeuron):
             self._auxiliary = self._loss(vhat, (1 - spikes) * h) if len(x) == self.num_steps else None
         return h, spikes
 
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        learns = not membrane and self.training and torch.is_grad_enabled()
+        errors = learns and len(x) == self.num_steps
+        given, current = noise[0] is not None, self.variant == "current"
+        code, alpha, learned = self._surrogate(x)
+        settings = Guessed(membrane, code, alpha, given, current, self.beta, errors)
+        assert isinstance(self.v_threshold, Tensor)
+        tensors = [x, wide(self.v_threshold, x), *self._source(x, noise[0]), *learned]
+        out, error = ops.fused("guessed", tensors, settings)
+        if learns:
+            self._auxiliary_steps = len(x)
+            self._auxiliary = self._weighted(error / max(1, x[0].numel())) if errors else None
+        return out
+
+    def _weighted(self, error: Tensor) -> Tensor:
+        """The auxiliary loss of a mean error for each step."""
+        return (error * self.kappa.to(error.dtype)).mean() if error.numel() else error.sum()
+
     def _loss(self, vhat: Tensor, v: Tensor) -> Tensor:
         error = (vhat - v) ** 2 if self.variant == "previous" else (vhat[1:] - v[:-1]) ** 2
-        if not error.numel():
-            return error.sum()
-        return (error.flatten(1).mean(1) * self.kappa.to(error.dtype)).mean()
+        return self._weighted(error.flatten(1).mean(1)) if error.numel() else error.sum()
 
     def _estimate(self, x: Tensor, noise: Tensor) -> Tensor:
         return torch.where(noise < torch.sigmoid(x.detach()), torch.zeros_like(x), x)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import NonCausalError, UserError, did_you_mean, require_positive
-from snnrepro.neurons.surrogate import SurrogateSpec, make_surrogate
+from snnrepro.neurons.kernels import ops
+from snnrepro.neurons.surrogate import Surrogate, SurrogateSpec, make_surrogate
 
 State = dict[str, Any]
 
@@ -34,10 +35,11 @@ class Operations(NamedTuple):
 
 
 class Neuron(nn.Module):
-    """Base of all neurons; subclasses give `_membrane_and_spikes`, and `_advance` where they are causal.
+    """Base of all neurons; subclasses give `_membrane_and_spikes`, some `_fused`, and `_advance` if they are causal.
 
     num_steps: T, needed by neurons that fix it. num_features: size of dim 2, needed by neurons with parameters for
-    each feature. backend: `auto`, a fast form, or `reference` (the readable specification).
+    each feature. backend: `auto`, `fused` (one kernel for all steps: numba on the CPU, Triton on CUDA), a form made of
+    tensor operations, or `reference` (the readable specification). auto is fused wherever that can run.
     Half-precision input is computed in fp32 and returned in its own dtype, also under autocast.
     NaN input gives a NaN membrane and no spike; a dense T x T form spreads it over all steps of its neuron.
     """
@@ -49,6 +51,14 @@ class Neuron(nn.Module):
     backends: ClassVar[tuple[str, ...]] = ("torch", "reference")
 
     v_threshold: float | Tensor
+    _kernel_follows = False  # whether a class that inherits a fused kernel still computes what that does
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if {"_fused", "_leak"} & cls.__dict__.keys():
+            cls._kernel_follows = True
+        elif {"_membrane_and_spikes", "_update", "_charge", "_constants"} & cls.__dict__.keys():
+            cls._kernel_follows = False
 
     def __init__(
         self,
@@ -74,7 +84,7 @@ class Neuron(nn.Module):
         self.num_steps = num_steps
         self.num_features = num_features
         self.v_threshold = v_threshold
-        self.surrogate = make_surrogate(surrogate)
+        self.surrogate: nn.Module = make_surrogate(surrogate)
         self.backend = backend
 
     @property
@@ -84,7 +94,19 @@ class Neuron(nn.Module):
 
     def kernel(self, num_steps: int, device: torch.device) -> str:
         """The form that runs on input of this length and device, as the run record names it."""
+        if self.not_fused(num_steps, device) is None:
+            return ops.name_of(device)
         return self._fastest(num_steps, device) if self.backend == "auto" else self.backend
+
+    def not_fused(self, num_steps: int, device: torch.device) -> str | None:
+        """Why input of this length and device does not go through a fused kernel; None: it does."""
+        if "fused" not in self.backends or not self._kernel_follows:
+            return "has no fused form"
+        if self.backend not in ("auto", "fused"):
+            return f"backend is {self.backend}"
+        if not isinstance(self.surrogate, Surrogate):
+            return "its surrogate is not one of surrogate.py"
+        return ops.unserved(device) or self._too_long(num_steps, device)
 
     def threshold(self, step: Tensor) -> float | Tensor:
         """What the membrane of a step `[B, *]` is compared with: a number, or a tensor that broadcasts to it."""
@@ -92,11 +114,11 @@ class Neuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes `[T, B, *]` in {0, 1}, in the dtype of x. Raises UserError for a wrong T, dtype or feature count."""
-        return self._in_full_precision(x)[1]
+        return self._run(x, False)
 
     def membrane(self, x: Tensor) -> Tensor:
         """The membrane potential just before firing, `[T, B, *]`."""
-        return self._in_full_precision(x)[0]
+        return self._run(x, True)
 
     def stream(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Spikes of a chunk `[t, B, *]`, t >= 1, and the state to pass on with the next chunk.
@@ -131,24 +153,52 @@ class Neuron(nn.Module):
         """A chunk `[t, B, *]` -> spikes; `state` holds `step`, the steps already seen, and is updated in place."""
         raise NotImplementedError
 
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        """Spikes, or the membrane, of `[T, B, *]` by a fused kernel, in the dtype of x."""
+        raise NotImplementedError
+
+    def _too_long(self, num_steps: int, device: torch.device) -> str | None:
+        """Why the kernel does not serve this length."""
+        return None
+
     def _fastest(self, num_steps: int, device: torch.device) -> str:
-        return self.backends[0]
+        """The form that runs where none is fused."""
+        return next(form for form in self.backends if form != "fused")
+
+    def _surrogate(self, x: Tensor) -> tuple[int, float, list[Tensor]]:
+        """The surrogate as a fused kernel takes it: code, fixed alpha, and the learned one, where there is one."""
+        surrogate = self.surrogate
+        assert isinstance(surrogate, Surrogate)
+        alpha = surrogate.alpha
+        return (surrogate.code, 0.0, [wide(alpha, x)]) if isinstance(alpha, Tensor) else (surrogate.code, alpha, [])
 
     def _fire(self, h: Tensor) -> Tensor:
         spikes: Tensor = self.surrogate(h - self.threshold(h), strict=not self.fires_at_threshold)
         return spikes
 
-    def _in_full_precision(self, x: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
         self._check_input(x)
         if self.fixed_length and x.shape[0] != self.num_steps:
             raise UserError(
                 f"{type(self).__name__} was built for T = {self.num_steps} and got T = {x.shape[0]}; "
                 "neurons that take any length: lif, psu, sliding_psn, mpe_psn, block, spsn"
             )
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        reason = self.not_fused(len(x), x.device)
+        if reason is None:  # half precision is the GPU kernels' own
+            return (
+                self._fused(x.float(), membrane, *noise).to(x.dtype)
+                if half and x.is_cpu
+                else self._fused(x, membrane, *noise)
+            )
+        if self.backend == "fused":
+            raise UserError(f"{type(self).__name__} cannot run fused here: {reason}; backend: auto takes another form")
         with torch.autocast(x.device.type, enabled=False):
-            half = x.dtype in (torch.float16, torch.bfloat16)
-            h, spikes = self._membrane_and_spikes(x.float() if half else x, *noise)
-        return h.to(x.dtype), spikes.to(x.dtype)
+            h, spikes = self._unfused(x.float() if half else x, *noise)
+        return (h if membrane else spikes).to(x.dtype)
+
+    def _unfused(self, x: Tensor, *noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._membrane_and_spikes(x)
 
     def _stream(self, x: Tensor, state: State | None, *noise: Tensor) -> tuple[Tensor, State]:
         if not self.causal:
@@ -187,6 +237,12 @@ class Neuron(nn.Module):
         steps = f"num_steps={self.num_steps}, " if self.fixed_length else ""
         threshold = f"v_threshold={self.v_threshold:g}, " if isinstance(self.v_threshold, float | int) else ""
         return f"{steps}{threshold}backend={self.backend}"
+
+
+def wide(parameter: Tensor, x: Tensor) -> Tensor:
+    """A parameter in the dtype that x is computed in: fp32, or fp64 with x."""
+    dtype = x.dtype if x.dtype.itemsize > 2 else torch.float32
+    return parameter if parameter.dtype is dtype else parameter.to(dtype)
 
 
 def check_tau(tau: float) -> float:

@@ -86,11 +86,11 @@ class StochasticNeuron(Neuron):
         self._check_input(x)
         if noise is None:
             self._begin_draw()
-        return self._in_full_precision(x, self._noise(x, noise, self.draw, 0))[1]
+        return self._run(x, False, noise)
 
     def membrane(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         self._check_input(x)
-        return self._in_full_precision(x, self._noise(x, noise, self.draw, 0))[0]
+        return self._run(x, True, noise)
 
     def stream(self, x: Tensor, state: State | None = None, noise: Tensor | None = None) -> tuple[Tensor, State]:
         self._check_input(x)
@@ -104,6 +104,18 @@ class StochasticNeuron(Neuron):
     def _begin_draw(self) -> None:
         if not self._held:
             self.draw.add_(1)
+
+    def _membrane_and_spikes(self, x: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def _unfused(self, x: Tensor, *noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._membrane_and_spikes(x, self._noise(x, noise[0], self.draw, 0))
+
+    def _source(self, x: Tensor, noise: Tensor | None) -> list[Tensor]:
+        """The noise as a fused kernel takes it: given, or key and draw."""
+        if noise is None:
+            return [self.noise_key, self.draw.clone()]  # the draw counts on before backward may need it
+        return [self._noise(x, noise, self.draw, 0).to(torch.promote_types(x.dtype, torch.float32))]
 
     def _noise(self, x: Tensor, noise: Tensor | None, draw: Tensor, first_step: int) -> Tensor:
         if noise is None:

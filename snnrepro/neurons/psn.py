@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError
-from snnrepro.neurons.neuron import Neuron, Operations, State
+from snnrepro.neurons.kernels import ops
+from snnrepro.neurons.kernels.families import Filter, Product
+from snnrepro.neurons.neuron import Neuron, Operations, State, wide
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import Fraction, PositiveInt
 
@@ -26,6 +28,22 @@ def psn_reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def product_over_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The same as one product: x `[T, B, *]`, weight `[t, T]`, bias `[t]` -> `[t, B, *]`."""
     return torch.addmm(bias[:, None], weight, x.flatten(1)).view(len(weight), *x.shape[1:])
+
+
+def fused_product(neuron: Neuron, x: Tensor, weight: Tensor, bias: Tensor, membrane: bool, band: int = 0) -> Tensor:
+    """weight x + bias as one fused kernel, and what of it fires; only the last `band` inputs enter, 0: all."""
+    assert isinstance(neuron.v_threshold, float | int)
+    code, alpha, learned = neuron._surrogate(x)
+    keep = torch.is_grad_enabled()
+    settings = Product(membrane, code, alpha, neuron.v_threshold, not neuron.fires_at_threshold, band, keep)
+    return ops.fused("product", [x, wide(weight, x), wide(bias, x), *([] if membrane else learned)], settings)[0]
+
+
+def too_long_product(num_steps: int, device: torch.device) -> str | None:
+    """Why a GPU's kernel does not multiply over so many steps."""
+    if device.type == "cuda" and num_steps > ops.LONGEST_PRODUCT:
+        return f"T = {num_steps}: the kernel multiplies over at most {ops.LONGEST_PRODUCT} steps"
+    return None
 
 
 def buffered(products: int, num_steps: int, kept: int) -> Operations:
@@ -54,6 +72,7 @@ class PSN(Neuron):
 
     causal = False
     fixed_length = True
+    backends = ("fused", "torch", "reference")
 
     def __init__(
         self,
@@ -61,7 +80,7 @@ class PSN(Neuron):
         num_features: int | None = None,
         *,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "torch", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, 0.0, surrogate, backend)
         assert num_steps is not None
@@ -72,6 +91,12 @@ class PSN(Neuron):
         form = psn_reference if self.kernel(len(x), x.device) == "reference" else product_over_time
         h = form(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
         return h, self._fire(h)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        return fused_product(self, x, self.weight, self.bias, membrane)
+
+    def _too_long(self, num_steps: int, device: torch.device) -> str | None:
+        return too_long_product(num_steps, device)
 
     def operations(self, num_steps: int) -> Operations:
         """T products for each of T outputs and one addition of the bias; all T inputs are kept until the last."""
@@ -93,6 +118,7 @@ class MaskedPSN(Neuron):
     """
 
     fixed_length = True
+    backends = ("fused", "torch", "reference")
 
     lambda_: Tensor
     mask: Tensor
@@ -105,7 +131,7 @@ class MaskedPSN(Neuron):
         order: PositiveInt | None = None,
         lambda_: Fraction = 0.0,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "torch", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, 0.0, surrogate, backend)
         assert num_steps is not None
@@ -137,6 +163,15 @@ class MaskedPSN(Neuron):
         h = form(x, self.masked_weight().to(x.dtype), self.bias.to(x.dtype))
         return h, self._fire(h)
 
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        # To ask a GPU or a traced graph for lambda would stop it.
+        settled = x.is_cpu and not torch.compiler.is_compiling() and self.lambda_.item() >= 1
+        weight = self.weight * self.mask if settled else self.masked_weight()
+        return fused_product(self, x, weight, self.bias, membrane, self.order if settled else 0)
+
+    def _too_long(self, num_steps: int, device: torch.device) -> str | None:
+        return too_long_product(num_steps, device)
+
     def _advance(self, x: Tensor, state: State) -> Tensor:
         seen, start, stop = with_past(x, state, self.order - 1)
         weight = self.masked_weight()[start:stop, stop - len(seen) : stop]
@@ -159,15 +194,15 @@ class SlidingPSN(Neuron):
 
     `weight` [k]: learned; init exponential (..., 1/4, 1/2, 1) or kaiming, U(-1/sqrt k, 1/sqrt k). `bias` []: learned,
     starts at -1. order: k, null for T.
-    Cost: O(k T) as a filter (`fir`), O(T^2) as a product with the banded matrix (`band`), which is faster for a long
-    kernel on a short sequence.
+    Cost: O(k T) as a filter (`fused`, `fir`), O(T^2) as a product with the banded matrix (`band`), which is faster than
+    `fir` for a long kernel on a short sequence.
     Source: Fang et al., NeurIPS 2023, arXiv 2304.12760.
     Differences: exponential on CIFAR10-DVS; the released sequential-CIFAR code starts with kaiming, but its logged runs
     are older than that flag.
     Raises UserError for an order below 1 or above num_steps, an unknown init, or neither order nor num_steps.
     """
 
-    backends = ("fir", "band", "reference")
+    backends = ("fused", "fir", "band", "reference")
 
     def __init__(
         self,
@@ -177,7 +212,7 @@ class SlidingPSN(Neuron):
         order: PositiveInt | None = None,
         init: Literal["exponential", "kaiming"] = "exponential",
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "fir", "band", "reference"] = "auto",
+        backend: Literal["auto", "fused", "fir", "band", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, 0.0, surrogate, backend)
         self.order = _checked_order(order, num_steps)
@@ -203,6 +238,11 @@ class SlidingPSN(Neuron):
             form = psn_reference if kernel == "reference" else product_over_time
             h = form(x, self.band(len(x)).to(x.dtype), bias.expand(len(x)))
         return h, self._fire(h)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        code, alpha, learned = self._surrogate(x)
+        tensors = [x, wide(self.weight, x), wide(self.bias, x), *([] if membrane else learned)]
+        return ops.fused("filter", tensors, Filter(membrane, code, alpha))[0]
 
     def _advance(self, x: Tensor, state: State) -> Tensor:
         seen, _, _ = with_past(x, state, self.order - 1)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, require_positive
+from snnrepro.neurons.kernels import families, ops
 from snnrepro.neurons.neuron import Neuron, Operations, State, check_tau
-from snnrepro.neurons.psn import buffered, product_over_time, with_past
+from snnrepro.neurons.psn import buffered, fused_product, product_over_time, too_long_product, with_past
 from snnrepro.neurons.scan import exponential_kernel, exponential_scan, exponential_scan_dense, scan_or_dense
 from snnrepro.neurons.surrogate import SurrogateSpec
 from snnrepro.types import AtLeastOne, PositiveFloat
@@ -59,6 +60,14 @@ def delayed(y: Tensor, first: Tensor | None = None) -> Tensor:
     return torch.cat([start, y[:-1]])
 
 
+def _estimated(neuron: "PSU | IPSU | RPSU", kind: int, inputs: list[Tensor], membrane: bool, drop: float) -> Tensor:
+    """A reset estimated by one fused kernel, see families.Estimated."""
+    assert isinstance(neuron.v_threshold, float | int)
+    code, alpha, learned = neuron._surrogate(inputs[0])
+    settings = families.Estimated(membrane, code, alpha, neuron.v_threshold, kind, 1 / neuron.tau, drop)
+    return ops.fused("estimated", [*inputs, *learned], settings)[0]
+
+
 def learned_weight(num_steps: int) -> nn.Parameter:
     """`[T, T]`, Kaiming normal (fan_out, relu): N(0, 2 / T)."""
     return nn.Parameter(math.sqrt(2 / num_steps) * torch.randn(num_steps, num_steps))
@@ -72,7 +81,7 @@ class PSU(Neuron):
         S = 1[H > v_threshold]
 
     tau: decay constant, at least 1. Nothing is learned but, where asked, the surrogate's alpha.
-    Cost: O(T) as two scans (`torch`), O(T^2) as two products (`dense`).
+    Cost: O(T) as two scans (`fused`, `torch`), O(T^2) as two products (`dense`).
     Source: Li et al., IJCNN 2024, arXiv 2402.00449.
     Differences: with the true spikes S in place of sigmoid(D), H is exactly the soft-reset LIF at tau 2, and at no
     other tau: the code decays by 1/tau, a LIF by 1 - 1/tau.
@@ -80,7 +89,7 @@ class PSU(Neuron):
     """
 
     fires_at_threshold = False
-    backends = ("torch", "dense", "reference")
+    backends = ("fused", "torch", "dense", "reference")
 
     def __init__(
         self,
@@ -90,7 +99,7 @@ class PSU(Neuron):
         tau: AtLeastOne = 2.0,
         v_threshold: PositiveFloat = 0.5,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "torch", "dense", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "dense", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         require_positive(v_threshold=v_threshold)
@@ -105,6 +114,10 @@ class PSU(Neuron):
             d = scan(x, decay, decay)
             h = d - self.v_threshold * delayed(scan(torch.sigmoid(d), decay, decay))
         return h, self._fire(h)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        assert isinstance(self.v_threshold, float | int)
+        return _estimated(self, families.PSU, [x], membrane, self.v_threshold)
 
     def _advance(self, x: Tensor, state: State) -> Tensor:
         decay = 1 / self.tau
@@ -143,6 +156,7 @@ class IPSU(Neuron):
 
     fixed_length = True
     fires_at_threshold = False
+    backends = ("fused", "torch", "reference")
 
     def __init__(
         self,
@@ -153,7 +167,7 @@ class IPSU(Neuron):
         tau: AtLeastOne = 2.0,
         v_threshold: PositiveFloat = 0.5,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "torch", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         assert num_steps is not None
@@ -179,6 +193,16 @@ class IPSU(Neuron):
             if self.reset == "estimated":
                 h = h - delayed(exponential_scan(torch.sigmoid(h), 1 / self.tau, 1 / self.tau))
         return h, self._fire(h)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        weight = self._kernel_over_time(x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32)))
+        if self.reset == "released":
+            return fused_product(self, x, weight, self.bias, membrane, len(x))
+        product = fused_product(self, x, weight, self.bias, True, len(x))
+        return _estimated(self, families.IPSU, [product], membrane, 1.0)
+
+    def _too_long(self, num_steps: int, device: torch.device) -> str | None:
+        return too_long_product(num_steps, device)
 
     def _advance(self, x: Tensor, state: State) -> Tensor:
         seen, start, stop = with_past(x, state, len(self.bias))
@@ -216,6 +240,7 @@ class RPSU(Neuron):
 
     fixed_length = True
     fires_at_threshold = False
+    backends = ("fused", "torch", "reference")
 
     def __init__(
         self,
@@ -225,7 +250,7 @@ class RPSU(Neuron):
         tau: AtLeastOne = 2.0,
         v_threshold: PositiveFloat = 0.5,
         surrogate: SurrogateSpec = "atan",
-        backend: Literal["auto", "torch", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, v_threshold, surrogate, backend)
         assert num_steps is not None
@@ -243,6 +268,13 @@ class RPSU(Neuron):
             estimate = torch.sigmoid(product_over_time(x, weight.tril(), bias))
             h = exponential_scan(x, decay, decay) - delayed(exponential_scan(estimate, decay, decay))
         return h, self._fire(h)
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        product = fused_product(self, x, self.weight.tril(), self.bias, True, len(x))
+        return _estimated(self, families.RPSU, [x, product], membrane, 1.0)
+
+    def _too_long(self, num_steps: int, device: torch.device) -> str | None:
+        return too_long_product(num_steps, device)
 
     def _advance(self, x: Tensor, state: State) -> Tensor:
         decay = 1 / self.tau

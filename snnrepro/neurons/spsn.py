@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snnrepro.errors import UserError
+from snnrepro.neurons.kernels import families, ops
 from snnrepro.neurons.neuron import Operations, State, check_tau
 from snnrepro.neurons.noise import StochasticNeuron
 from snnrepro.neurons.psu import psu_kernels
@@ -36,6 +37,13 @@ class _Draw(torch.autograd.Function):
         return (g if ctx.gradient == "straight_through" else torch.zeros_like(g)), None, None
 
 
+_GRADIENTS = {
+    "sigmoid": families.SIGMOID_GRADIENT,
+    "straight_through": families.STRAIGHT_THROUGH,
+    "none": families.NO_GRADIENT,
+}
+
+
 class SPSN(StochasticNeuron):
     """Stochastic parallelisable spiking neuron: a leaky integrator that fires with probability sigmoid(D), no reset.
 
@@ -44,14 +52,14 @@ class SPSN(StochasticNeuron):
 
     tau: decay constant, at least 1. Nothing is learned. gradient: `sigmoid`, that of the probability;
     `straight_through`, 1; `none`, nothing passes the draw, as released, so that only layers after it learn.
-    Cost: O(T) as a scan (`torch`), O(T^2) as a product (`dense`).
+    Cost: O(T) as a scan (`fused`, `torch`), O(T^2) as a product (`dense`).
     Source: Yarga, Wood, arXiv 2306.12666, as in the code of arXiv 2402.00449.
     Differences: that code draws without gradient; the default here is `sigmoid`.
     Raises UserError for tau < 1 or an unknown gradient.
     """
 
     fires_at_threshold = False
-    backends = ("torch", "dense", "reference")
+    backends = ("fused", "torch", "dense", "reference")
 
     def __init__(
         self,
@@ -60,7 +68,7 @@ class SPSN(StochasticNeuron):
         *,
         tau: AtLeastOne = 2.0,
         gradient: Literal["none", "straight_through", "sigmoid"] = "sigmoid",
-        backend: Literal["auto", "torch", "dense", "reference"] = "auto",
+        backend: Literal["auto", "fused", "torch", "dense", "reference"] = "auto",
     ) -> None:
         super().__init__(num_steps, num_features, 0.0, "sigmoid", backend)
         if gradient not in ("none", "straight_through", "sigmoid"):
@@ -75,6 +83,10 @@ class SPSN(StochasticNeuron):
         else:
             d = (exponential_scan if kernel == "torch" else exponential_scan_dense)(x, decay, decay)
         return d, self._drawn(d, noise[0])
+
+    def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
+        settings = families.Drawn(membrane, noise[0] is not None, 1 / self.tau, _GRADIENTS[self.gradient])
+        return ops.fused("drawn", [x, *self._source(x, noise[0])], settings)[0]
 
     def _drawn(self, d: Tensor, noise: Tensor) -> Tensor:
         spikes: Tensor = _Draw.apply(d, noise, self.gradient)  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, did_you_mean, require_positive
+from snnrepro.neurons.kernels.families import CODES
 
 Alpha = float | Tensor
 
@@ -105,6 +106,7 @@ class Surrogate(nn.Module):
             raise UserError(f"surrogate alpha must be a number above 0, got {alpha!r}") from None
         require_positive(alpha=alpha)
         self.name = name
+        self.code = CODES[name]  # as the fused kernels take it
         self.learnable = learnable
         self.alpha: Alpha = nn.Parameter(torch.tensor(alpha)) if learnable else alpha
 

@@ -9,6 +9,7 @@ from table import FAR, build, current, gradients
 
 from snnrepro.errors import NonCausalError
 from snnrepro.neurons import PSN, MaskedPSN, Operations, SlidingPSN
+from snnrepro.neurons.kernels import ops
 
 
 @pytest.mark.parametrize("neuron", [PSN, MaskedPSN])
@@ -74,8 +75,9 @@ def test_filter_and_band_equal_the_sum_for_kernels_shorter_and_longer_than_the_s
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
-def test_sliding_psn_takes_the_band_for_a_long_kernel_on_a_short_sequence_only():
+def test_sliding_psn_where_not_fused_takes_the_band_for_a_long_kernel_on_a_short_sequence_only(monkeypatch):
     cpu = torch.device("cpu")
+    monkeypatch.setattr(ops, "unserved", lambda device: "not here")
     assert SlidingPSN(order=8).kernel(64, cpu) == "band"
     assert SlidingPSN(order=8).kernel(65, cpu) == "fir"
     assert SlidingPSN(order=2).kernel(8, cpu) == "fir"
