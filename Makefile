@@ -24,6 +24,7 @@ train: install ## train the default: PSU on handwritten digits, seconds, nothing
 	$(BIN)/python train.py
 
 test: install ## run all tests, in a process for each core
+	@$(BIN)/python -m snnrepro.neurons.kernels # once, not in each of those processes
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: install ## check format, style and types

@@ -12,7 +12,8 @@ from benchmark_speed import Cells, Row, device_of, known_neurons
 
 from snnrepro.errors import UserError
 
-BASELINE = "lif"
+# The step-by-step LIF, beside which `lif` is the same fused.
+BASELINE = "lif_loop"
 WARM_UP_BATCH = 2
 
 
@@ -93,14 +94,15 @@ class Network:
 
 
 def networks(arguments: argparse.Namespace) -> Cells:
-    """Every neuron in the network that the overrides choose, interleaved, against the LIF in the same run."""
+    """Every neuron in the network that the overrides choose, interleaved, against the step-by-step LIF in one run."""
     from snnrepro.config.compose import expand
 
     device_of(arguments)
     expand(arguments.overrides, sweep=False)
     if any(word.lstrip("+").startswith("neuron=") for word in arguments.overrides):
         raise UserError("networks takes its neurons by --neurons, one network each: leave neuron= away")
-    words = {name: [*arguments.overrides, f"neuron={name}"] for name in known_neurons([BASELINE, *arguments.neurons])}
+    words = {BASELINE: [*arguments.overrides, "neuron=lif", "neuron.backend=reference"]}
+    words |= {name: [*arguments.overrides, f"neuron={name}"] for name in known_neurons(arguments.neurons)}
     built = {name: Network(of_it, arguments.device) for name, of_it in words.items()}
     return 2, f"training and inference of {len(built)} networks", network_cells(built, words, arguments)
 

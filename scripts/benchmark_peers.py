@@ -27,7 +27,7 @@ Row = dict[str, Any]
 Cell = Callable[[], list[Row]]
 
 # Seconds for the rounds of one comparison in one cell: rounds get fewer, but not below 3.
-SECONDS_A_CELL = 3.0
+SECONDS_A_CELL = 1.5
 # A shorter measurement is a few clock ticks of 10 ms: too few to say what other processes took.
 LEAST_SECONDS = 0.5
 # Of the smallest input [T, 1, N] whose peak memory is compared.
@@ -69,6 +69,7 @@ KINDS: tuple[Kind, ...] = (
 
 def peers(arguments: argparse.Namespace) -> Cells:
     """The chosen sections whose peers are installed; a line for each that is skipped."""
+    from peers_floor import floor_cells
     from peers_forms import block_cells, cost_cells, network_cells
 
     device = device_of(arguments)
@@ -86,6 +87,7 @@ def peers(arguments: argparse.Namespace) -> Cells:
         "cost": cost_cells(arguments, device) if "cost" in chosen else [],
         "block": block_cells(arguments, device) if "block" in chosen else [],
         "network": network_cells(arguments) if "network" in chosen else [],
+        "floor": floor_cells(arguments, device) if "floor" in chosen else [],
     }
     every = [cell for of_section in cells.values() for cell in of_section]
     words = f"{len(every):,} cells of {', '.join(chosen)}" if every else ""

@@ -92,7 +92,7 @@ def neuron_cells(factories: Factories, arguments: argparse.Namespace, device: "t
         say(f"left out: {package} is not installed")
     for dtype_name, steps in itertools.product(arguments.dtypes, arguments.steps):
         dtype = getattr(torch, dtype_name)
-        found = [baselines.loop()]
+        found = [baselines.loop(), baselines.fused_loop()]
         if arguments.compiled:
             found += baselines.compiled(steps, dtype, device, say)
         found += [makers[package]() for package in peers]
@@ -138,11 +138,14 @@ def forms_of(factories: Factories, steps: int, size: int, device: "torch.device"
     forms, slow = {}, []
     for name, factory in factories.items():
         usual = factory(num_steps=steps, num_features=size)
-        for kernel in usual.backends:
-            if kernel == "reference" != usual.backends[0] and reference_products(usual, steps, size) > MOST_PRODUCTS:
+        for form in usual.backends:
+            if form == "reference" and reference_products(usual, steps, size) > MOST_PRODUCTS:
                 slow.append(name)
                 continue
-            neuron = factory(num_steps=steps, num_features=size, backend=kernel).to(device)
+            neuron = factory(num_steps=steps, num_features=size, backend=form).to(device)
+            if form == "fused" and neuron.not_fused(steps, device):
+                continue
+            kernel = neuron.kernel(steps, device)
             auto = kernel == usual.kernel(steps, device)
             forms[name, kernel] = Candidate(neuron, passes_check(neuron, steps, device), auto=auto)
     if slow:
@@ -229,7 +232,12 @@ def layer_cell(
     from snnrepro.metrics.load import OtherWork
     from snnrepro.metrics.speed import compared, forward_then_backward, passes_check
 
-    neurons = {name: factory(num_steps=steps, num_features=size).to(device) for name, factory in factories.items()}
+    # The paper's loops are stepped through, whatever else this package could do with them.
+    forms = {name: {"backend": "reference"} if name in LOOPS else {} for name in factories}
+    neurons = {
+        name: factory(num_steps=steps, num_features=size, **forms[name]).to(device)
+        for name, factory in factories.items()
+    }
     exact = {name: passes_check(neurons[name], steps, device) for name in BLOCKS}
     # Block is the single-spike loop in other words; the multi-spike one goes on after the first spike.
     single, current = of_neuron(neurons["lif_single_spike"]), torch.randn(steps, 1, size, device=device)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 
-SECTIONS = ("neurons", "snntorch", "cost", "block", "memory", "network")
+SECTIONS = ("neurons", "snntorch", "cost", "block", "memory", "network", "floor")
 HOLDS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt, "<=": operator.le}
 
 
@@ -49,6 +49,7 @@ BARS = (
     Bar("psu / its T x T form", "cost", ">=", 25.0, every=True, of={"peer": "T x T product"}),
     Bar("block / convolution", "block", ">", 1.0, every=True, of={"peer": "convolution"}),
     Bar("block / loop", "block", ">", 1.0, every=True, of={"peer": "loop"}),
+    Bar("copy / neuron, on a GPU", "floor", ">=", 0.8, every=True, of={"device_type": "cuda", "peer": "copy"}),
     Bar("peak memory / spikingjelly", "memory", "<=", 1.0, every=True),
     Bar("training, lif / spikingjelly", "network", ">=", 1.3, every=True, of={"neuron": "lif"}),
     Bar("training, psn / spikingjelly", "network", ">=", 1.1, every=True, of={"neuron": "psn"}),

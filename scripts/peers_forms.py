@@ -38,7 +38,7 @@ DENSE_MATRICES = 12
 
 # The Block paper's grid, arXiv 2205.15286.
 BLOCK_STEPS, BLOCK_SIZES, BLOCK_BATCHES = (8, 32, 128, 512, 2048), (100, 200, 400, 700, 1000), (16, 64, 128)
-BLOCK_SECONDS = 2.0  # for the rounds of one comparison in one cell: there are more than a hundred
+BLOCK_SECONDS = 1.0  # for the rounds of one comparison in one cell: there are more than a hundred
 # Without --full: elements of the largest input. The loop's graph keeps some 16 values of each.
 MOST_ELEMENTS = 2**24
 BYTES_AN_ELEMENT = 64

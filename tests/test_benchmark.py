@@ -63,13 +63,13 @@ def test_neurons_times_every_form_of_every_neuron_against_every_baseline_that_is
     assert {row["neuron"] for row in rows} == set(options("neuron"))
     for row in rows:
         assert_consistent(row)
-        assert row["peer_version"] or row["baseline"] == "loop"
-    assert {row["baseline"] for row in rows} >= {"loop", "spikingjelly_lif"}
+        assert row["peer_version"] or row["baseline"] in ("loop", "fused_loop")
+    assert {row["baseline"] for row in rows} >= {"loop", "fused_loop", "spikingjelly_lif"}
     assert {row["neuron"] for row in rows if row["baseline"] == "spikingjelly_twin"} == {
         *("if", "plif", "klif", "psn", "masked_psn", "sliding_psn")
     }
     forms = {row["kernel"] for row in rows if row["neuron"] == "sliding_psn"}
-    assert forms == {"fir", "band", "reference"}
+    assert forms == {"numba", "fir", "band", "reference"}
     # One row for each pair and pass, and of each neuron one form that it takes by itself.
     keys = [(row["neuron"], row["kernel"], row["baseline"], row["pass"]) for row in rows]
     assert len(set(keys)) == len(keys)
@@ -123,7 +123,8 @@ def test_a_reference_of_seconds_a_pass_is_left_out_and_said_but_never_a_neurons_
     size = speed_script.MOST_PRODUCTS // 64**2
     assert ("psn", "reference") in speed_script.forms_of(factories, 64, size, CPU)
     assert capfd.readouterr().err == ""
-    assert set(speed_script.forms_of(factories, 64, size + 1, CPU)) == {("psn", "torch"), ("lif", "reference")}
+    left = {("psn", "numba"), ("psn", "torch"), ("lif", "numba"), ("lif", "reference")}
+    assert set(speed_script.forms_of(factories, 64, size + 1, CPU)) == left
     assert capfd.readouterr().err.startswith(f"left out: at T = 64, N = {size + 1:,} the references of psn,")
 
 
@@ -146,7 +147,7 @@ def test_a_library_that_is_not_installed_is_one_line(tmp_path):
         "left out: spikingjelly is not installed",
     ]
     rows = rows_of(tmp_path / "runs" / "benchmarks" / "neurons_cpu.csv")
-    assert {row["baseline"] for row in rows} == {"loop"}
+    assert {row["baseline"] for row in rows} == {"loop", "fused_loop"}
 
 
 def test_layers_times_each_half_of_a_pass_of_block_against_both_loops(tmp_path, script):
@@ -187,7 +188,7 @@ def test_networks_times_training_and_inference_and_measures_memory_without_data(
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "networks_cpu.csv")
     assert [(row["neuron"], row["pass"]) for row in rows] == [
-        *[("lif", "training"), ("mpe_psn", "training"), ("lif", "inference"), ("mpe_psn", "inference")]
+        *[("lif_loop", "training"), ("mpe_psn", "training"), ("lif_loop", "inference"), ("mpe_psn", "inference")]
     ]
     for row in rows:
         assert_consistent(row | {"N": "of the layers", "dtype": row["precision"]})

@@ -356,5 +356,5 @@ def test_sections_need_only_their_own_peers(peers, forms, monkeypatch, capsys):
         only=None, device="cpu", dtypes=["float32"], steps=[4], sizes=[8], repeats=1, full=False
     )
     _, words, _ = peers.peers(arguments)
-    assert words.endswith(" cells of neurons, cost, block, memory, network")
+    assert words.endswith(" cells of neurons, cost, block, memory, network, floor")
     assert "skipped: snntorch" in capsys.readouterr().err

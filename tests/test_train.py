@@ -59,7 +59,8 @@ def test_record_holds_config_git_versions_device_samples_and_units_of_all_metric
     assert record["device"]["threads"] >= 1
     samples = {"train": 1295, "train_available": 1295, "train_per_epoch": 128, "validation": 128}
     assert record["samples"] == samples | {"test": 128, "test_available": 359}
-    assert record["kernel"] == {"neuron1": "torch", "neuron2": "torch"}
+    assert record["kernel"] == {"neuron1": "numba", "neuron2": "numba"}
+    assert record["not_fused"] == {}
     assert set(record["units"]) == set(record["metrics"])
     for name in ("test/firing_rate", "test/spikes_per_sample", "test/energy_pj_per_sample", "train/samples_per_second"):
         assert record["metrics"][name] > 0

@@ -99,6 +99,11 @@ def loop() -> Baseline:
     return Baseline("loop", lif, of_neuron(lif))
 
 
+def fused_loop() -> Baseline:
+    """The same LIF in one kernel: what is left of a speed-up once the loop is fused too."""
+    return Baseline("fused_loop", LIF(), of_neuron(LIF(backend="reference")))
+
+
 class CompiledStep(nn.Module):
     """One step of that LIF through torch.compile, called T times; half precision is computed in fp32 as there."""
 

@@ -185,12 +185,11 @@ class Neuron(nn.Module):
             )
         half = x.dtype in (torch.float16, torch.bfloat16)
         reason = self.not_fused(len(x), x.device)
-        if reason is None:  # half precision is the GPU kernels' own
-            return (
-                self._fused(x.float(), membrane, *noise).to(x.dtype)
-                if half and x.is_cpu
-                else self._fused(x, membrane, *noise)
-            )
+        if reason is None and x.is_cuda and x.dtype is torch.float64:
+            reason = "the GPU's kernels compute in fp32"
+        if reason is None:
+            inside = x.float() if half and x.is_cpu else x  # a GPU's kernels read half precision themselves
+            return self._fused(inside, membrane, *noise).to(x.dtype)
         if self.backend == "fused":
             raise UserError(f"{type(self).__name__} cannot run fused here: {reason}; backend: auto takes another form")
         with torch.autocast(x.device.type, enabled=False):

@@ -68,6 +68,11 @@ def _estimated(neuron: "PSU | IPSU | RPSU", kind: int, inputs: list[Tensor], mem
     return ops.fused("estimated", [*inputs, *learned], settings)[0]
 
 
+def _full(x: Tensor) -> Tensor:
+    """At least fp32: a product goes on unrounded to the reset that is estimated from it."""
+    return x.float() if x.dtype.itemsize == 2 else x
+
+
 def learned_weight(num_steps: int) -> nn.Parameter:
     """`[T, T]`, Kaiming normal (fan_out, relu): N(0, 2 / T)."""
     return nn.Parameter(math.sqrt(2 / num_steps) * torch.randn(num_steps, num_steps))
@@ -198,7 +203,7 @@ class IPSU(Neuron):
         weight = self._kernel_over_time(x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32)))
         if self.reset == "released":
             return fused_product(self, x, weight, self.bias, membrane, len(x))
-        product = fused_product(self, x, weight, self.bias, True, len(x))
+        product = fused_product(self, _full(x), weight, self.bias, True, len(x))
         return _estimated(self, families.IPSU, [product], membrane, 1.0)
 
     def _too_long(self, num_steps: int, device: torch.device) -> str | None:
@@ -270,8 +275,9 @@ class RPSU(Neuron):
         return h, self._fire(h)
 
     def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
-        product = fused_product(self, x, self.weight.tril(), self.bias, True, len(x))
-        return _estimated(self, families.RPSU, [x, product], membrane, 1.0)
+        full = _full(x)
+        product = fused_product(self, full, self.weight.tril(), self.bias, True, len(x))
+        return _estimated(self, families.RPSU, [full, product], membrane, 1.0)
 
     def _too_long(self, num_steps: int, device: torch.device) -> str | None:
         return too_long_product(num_steps, device)

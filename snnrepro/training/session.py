@@ -136,6 +136,11 @@ class Session:
                 for name, m in network.named_modules()
                 if isinstance(m, Neuron)
             },
+            "not_fused": {
+                name: reason
+                for name, m in network.named_modules()
+                if isinstance(m, Neuron) and (reason := m.not_fused(self.data.num_steps, device))
+            },
             "device": {
                 "type": device.type,
                 "name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),

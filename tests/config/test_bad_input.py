@@ -45,7 +45,7 @@ WRONG = [
     (["neuron=spsn", "neuron.gradient=ste"], "one of none, straight_through, sigmoid"),
     (["neuron=se_adlif", "neuron.tau_u_range=[0,5]"], "neuron.tau_u_range must be a list of numbers above 0"),
     (["loss.auxiliary_weight=2"], "loss.auxiliary_weight must be a number from 0 to 1, got 2"),
-    (["neuron.backend=cuda"], "one of auto, torch, dense, reference"),
+    (["neuron.backend=cuda"], "one of auto, fused, torch, dense, reference"),
     (["optimizer.lr=fast"], "optimizer.lr must be a number"),
     (["optimizer.lr=-1"], "0 or above"),
     (["trainer.precision=half"], "one of amp, 16-true"),

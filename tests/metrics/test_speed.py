@@ -155,7 +155,7 @@ def test_compared_has_no_times_where_either_side_has_none(own, baseline):
 
 
 def test_both_passes_of_a_module_run_and_leave_no_gradient_on_its_input():
-    linear, seen = nn.Linear(3, 2), []
+    linear, seen = nn.Linear(3, 3), []
     linear.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output.requires_grad)))
     runs = speed.passes(linear, torch.rand(4, 1, 3))
     for kind in ("forward", "forward_backward"):

@@ -2,6 +2,7 @@
 
 Rows are one-dimensional arrays of one floating-point dtype, and so is every number: a Python number would raise the
 arithmetic to float64. A row must not be given twice, nor a loop write to more than two: LLVM then makes no vector loop.
+Nor is a slice assigned to: to compile that takes longer than a kernel.
 """
 
 import math
@@ -90,6 +91,12 @@ def sigmoid_row(x: Row, out: Row) -> None:
 def copy_row(x: Row, out: Row) -> None:
     for n in range(len(out)):
         out[n] = x[n]
+
+
+@compiled
+def fill_row(value: float, out: Row) -> None:
+    for n in range(len(out)):
+        out[n] = value
 
 
 @compiled

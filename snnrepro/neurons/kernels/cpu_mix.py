@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from snnrepro.compiled import FAST, FUSED, compiled
-from snnrepro.neurons.kernels.cpu_math import alpha_gradient, copy_row, derivative_row, fire_row, multiply_row, row_sum
+from snnrepro.neurons.kernels.cpu_math import (
+    alpha_gradient,
+    copy_row,
+    derivative_row,
+    fill_row,
+    fire_row,
+    multiply_row,
+    row_sum,
+)
 
 Array = np.ndarray[Any, Any]
 TILE = 4
@@ -76,6 +84,12 @@ def _add_row(to: Array, column: int, v0: float, v1: float, v2: float, v3: float)
 
 
 @compiled
+def _fill(h: Array, value: float) -> None:
+    for r in range(TILE):
+        fill_row(value, h[r])
+
+
+@compiled
 def _padded(steps: int) -> int:
     return (steps + TILE - 1) // TILE * TILE
 
@@ -86,7 +100,7 @@ def _gather(x: Array, start: int, stop: int, before: int, block: Array) -> None:
     m = stop - start
     for t in range(len(x)):
         copy_row(x[t, start:stop], block[before + t, :m])
-        block[before + t, m:] = 0
+        fill_row(0, block[before + t, m:])
 
 
 @compiled
@@ -124,7 +138,7 @@ def product_forward(
 @compiled
 def _sums(h: Array, weight: Array, bias: Array, i: int, block: Array, band: int) -> None:
     for r in range(TILE):
-        h[r, :] = bias[i + r]
+        fill_row(bias[i + r], h[r])
     first, last = _reached(i, len(weight), band, True)
     for j in range(first, last, TILE):
         _weigh(h, weight, i, j, block, j)
@@ -168,7 +182,7 @@ def product_backward(
                 if len(kept):
                     copy_row(kept[i + r, start:stop], h[r, :m])
                 row = q[i + r]
-                row[m:] = 0
+                fill_row(0, row[m:])
                 _fired_backward(h[r], g[i + r, start:stop], membrane, code, alpha, v_threshold, row)
                 if learn_alpha:
                     to_alpha += alpha_gradient(code, h[r, :m], row, alpha)
@@ -180,7 +194,7 @@ def product_backward(
                     _correlate(q, i, block, j, to_weight, i, j)
         if len(to_x):
             for j in range(0, steps, TILE):
-                h[:] = 0
+                _fill(h, 0)
                 first, last = _reached(j, steps, band, False)
                 for i in range(first, last, TILE):
                     _weigh(h, across, j, i, q, i)
@@ -225,7 +239,7 @@ def filter_forward(
         stop = min(hi, start + width)
         _gather(x, start, stop, reach, block)
         for t in range(0, T, TILE):
-            h[:] = bias
+            _fill(h, bias)
             for j in range(0, reach + TILE, TILE):
                 if t + j + TILE > reach:  # else all of these steps are before the start
                     _weigh(h, strip, 0, j, block, t + j)
@@ -257,13 +271,13 @@ def filter_backward(
         _gather(x, start, stop, reach, block)
         for t in range(0, T, TILE):
             if not membrane:
-                h[:] = bias
+                _fill(h, bias)
                 for j in range(0, reach + TILE, TILE):
                     if t + j + TILE > reach:
                         _weigh(h, strip, 0, j, block, t + j)
             for r in range(min(TILE, T - t)):
                 row = q[t + r]
-                row[m:] = 0
+                fill_row(0, row[m:])
                 _fired_backward(h[r], g[t + r, start:stop], membrane, code, alpha, zero, row)
                 if learn_alpha:
                     to_alpha += alpha_gradient(code, h[r, :m], row, alpha)
@@ -274,7 +288,7 @@ def filter_backward(
                     if t + j + TILE > reach:
                         _correlate(q, t, block, t + j, to_strip, 0, j)
             if len(to_x):
-                h[:] = 0
+                _fill(h, 0)
                 for j in range(0, reach + TILE, TILE):
                     if t + j < T:
                         _weigh(h, across, 0, j, q, t + j)

@@ -32,6 +32,8 @@ _KERNELS = vars(cpu_scan) | vars(cpu_mix)
 SCRATCH = 2**17
 # Neurons of a block: below 64 the loops have nothing to do, above 1024 their rows leave the first-level cache.
 NARROWEST, WIDEST = 64, 1024
+# Of a sum over neurons: so many parts at most, each of so many neurons at least.
+MOST_SHARES, LEAST_SHARE = 8, 128
 # Values (or products over time) below which one thread is done before a second has begun.
 SERIAL = 2**14
 # Long products over few neurons are the library's: a block of them is too narrow for ours.
@@ -78,30 +80,50 @@ class _Shares(NamedTuple):
             getattr(threads, name)(*self, *sums, *given)
 
 
-@cache
+_asked = 0
+
+
 def _workers(asked: int) -> int:
+    """How many threads there are for so many asked for."""
+    global _asked
     workers = min(asked, int(config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    set_num_threads(workers)
+    if asked != _asked:
+        set_num_threads(workers)
+        torch.set_num_threads(asked)  # numba, when it starts its threads, changes that: OpenMP is one for both
+        _asked = asked
     return workers
 
 
-def _shares(x: Tensor, widest: int, work: int = 1) -> _Shares:
-    """For x `[T, N]` in blocks of at most `widest`; work: for one value, in that of a few additions."""
+def _shares(x: Tensor, widest: int, work: int = 1, summed: bool = False) -> _Shares:
+    """For x `[T, N]` in blocks of at most `widest`; work: for one value, in that of a few additions.
+
+    summed: in shares that do not depend on the number of threads, so that the sums do not either.
+    """
     steps, size = x.shape
-    workers = 1 if steps * size * work < SERIAL else _workers(torch.get_num_threads())
-    each = -(-size // workers) + 15 & ~15  # whole vectors
-    width = max(16, min(widest, each))
-    return _Shares(min(workers, -(-size // width)), size, width)
+    if steps * size * work < SERIAL:
+        shares = 1
+    else:
+        workers = _workers(torch.get_num_threads())
+        shares = max(1, min(MOST_SHARES, size // LEAST_SHARE)) if summed else workers
+    width = max(16, min(widest, -(-size // shares) + 15 & ~15))  # whole vectors
+    return _Shares(min(shares, -(-size // width)), size, width)
 
 
-def _scanned(x: Tensor, rows: int = 0) -> _Shares:
+def _scanned(x: Tensor, rows: int = 0, summed: bool = False) -> _Shares:
     """The same for a loop over time that keeps `rows` rows a step in a scratch."""
-    return _shares(x, max(NARROWEST, min(WIDEST, SCRATCH // (len(x) * rows)) & ~15) if rows else WIDEST)
+    widest = max(NARROWEST, min(WIDEST, SCRATCH // (len(x) * rows)) & ~15) if rows else WIDEST
+    return _shares(x, widest, summed=summed)
 
 
 def _row(x: Tensor) -> Array:
     """A tensor `[]` or `[N]` as an array of one dimension."""
     return _array(x).reshape(-1)
+
+
+def _each(parameter: Tensor, x: Tensor) -> Array:
+    """A value for each of the neurons of x `[T, N]`, also where there is one for all."""
+    row = _row(parameter)
+    return row if len(row) == x.shape[1] else np.full(x.shape[1], row[0])
 
 
 def _alpha(tensors: Tensors, learned: bool, s: Any, f: Any) -> Any:
@@ -124,7 +146,7 @@ def resetting_backward(grads: Tensors, tensors: Tensors, s: Resetting, needs: li
     (g,), (x, leak, *alpha) = grads, tensors
     f, to_x = _number(x), torch.empty_like(x)
     to_leak = torch.zeros(x.shape[1] if needs[1] else 0, dtype=x.dtype)
-    shares = _scanned(x, 1)
+    shares = _scanned(x, 1, summed=True)
     sums = shares.sums(x, 2)
     if x.numel():
         shares.run(
@@ -132,8 +154,9 @@ def resetting_backward(grads: Tensors, tensors: Tensors, s: Resetting, needs: li
             s.surrogate, _alpha(tensors, bool(alpha), s, f), f(s.v_threshold), s.strict, s.reset, f(s.rest),
             f(s.v_reset), s.detach, s.decay_input, needs[1], bool(alpha) and needs[2],
         )  # fmt: skip
-    of_leak = None if not needs[1] else to_leak if leak.numel() == x.shape[1] else to_leak.sum().reshape(leak.shape)
-    return [to_x, of_leak, *([shares.total(sums)[0]] if alpha else [])]
+    if leak.numel() != x.shape[1]:
+        to_leak = torch.tensor(to_leak.numpy().sum())  # torch's sum depends on the number of threads
+    return [to_x, to_leak if needs[1] else None, *([shares.total(sums)[0]] if alpha else [])]
 
 
 def _estimated(tensors: Tensors, s: Estimated) -> tuple[Tensor | None, Tensor | None, Tensors]:
@@ -163,7 +186,7 @@ def estimated_forward(tensors: Tensors, s: Estimated) -> Tensors:
 def estimated_backward(grads: Tensors, tensors: Tensors, s: Estimated, needs: list[bool]) -> Gradients:
     (g,), (x, m, alpha) = grads, _estimated(tensors, s)
     like = tensors[0]
-    f, shares = _number(like), _scanned(like, 2)
+    f, shares = _number(like), _scanned(like, 2, summed=True)
     to_x, to_m = (None if part is None else torch.empty_like(part) for part in (x, m))
     sums = shares.sums(like, 2)
     if like.numel():
@@ -185,7 +208,7 @@ def first_crossing_forward(tensors: Tensors, s: FirstCrossing) -> Tensors:
 
 def first_crossing_backward(grads: Tensors, tensors: Tensors, s: FirstCrossing, needs: list[bool]) -> Gradients:
     (g,), (x, beta, *alpha) = grads, tensors
-    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 1)
+    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 1, summed=True)
     to_beta = torch.zeros(x.shape[1] if needs[1] else 0, dtype=x.dtype)
     sums = shares.sums(x, 2)
     if x.numel():
@@ -227,7 +250,7 @@ def drawn_backward(grads: Tensors, tensors: Tensors, s: Drawn, needs: list[bool]
 def guessed_forward(tensors: Tensors, s: Guessed) -> Tensors:
     x, v_threshold, *rest = tensors
     noise, key, draw, _ = _noise(rest, s.given)
-    f, out, shares = _number(x), torch.empty_like(x), _scanned(x)
+    f, out, shares = _number(x), torch.empty_like(x), _scanned(x, summed=True)
     errors = shares.sums(x, (len(x) - s.current) * s.errors)
     if x.numel():
         shares.run(
@@ -240,7 +263,7 @@ def guessed_forward(tensors: Tensors, s: Guessed) -> Tensors:
 def guessed_backward(grads: Tensors, tensors: Tensors, s: Guessed, needs: list[bool]) -> Gradients:
     (g, to_e), (x, v_threshold, *rest) = grads, tensors
     noise, key, draw, alpha = _noise(rest, s.given)
-    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 1)
+    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 1, summed=True)
     sums = shares.sums(x, 2)
     if x.numel():
         shares.run(
@@ -262,8 +285,8 @@ def adaptive_forward(tensors: Tensors, s: Adaptive) -> Tensors:
             [],
             _array(out),
             _array(x),
-            _row(decay_h),
-            _row(decay_a),
+            _each(decay_h, x),
+            _each(decay_a, x),
             s.membrane,
             f(s.v_threshold),
             f(s.beta),
@@ -273,13 +296,14 @@ def adaptive_forward(tensors: Tensors, s: Adaptive) -> Tensors:
 
 def adaptive_backward(grads: Tensors, tensors: Tensors, s: Adaptive, needs: list[bool]) -> Gradients:
     (g,), (x, decay_h, decay_a, *alpha) = grads, tensors
-    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 2)
+    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 2, summed=True)
     to_h, to_a = torch.zeros(2, x.shape[1], dtype=x.dtype)
     sums = shares.sums(x, 2)
     if x.numel():
         shares.run(
-            "adaptive_backward", [sums], _array(g), _array(to_x), _array(to_h), _array(to_a), _array(x), _row(decay_h),
-            _row(decay_a), s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f), f(s.v_threshold), f(s.beta),
+            "adaptive_backward", [sums], _array(g), _array(to_x), _array(to_h), _array(to_a), _array(x),
+            _each(decay_h, x), _each(decay_a, x), s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f),
+            f(s.v_threshold), f(s.beta),
             bool(alpha) and needs[3],
         )  # fmt: skip
     return [to_x, to_h, to_a, *([shares.total(sums)[0]] if alpha else [])]
@@ -296,7 +320,7 @@ def _tiled(x: Array, *sizes: int) -> Array:
 
 def _multiplied(x: Tensor, rows: int) -> _Shares:
     """The shares of a product over time that keeps `rows` blocks of `[T, width]`."""
-    return _shares(x, max(128, min(2**11, 2**18 // (len(x) * rows)) & ~15), len(x) // 4)
+    return _shares(x, max(128, min(2**11, 2**18 // (len(x) * rows)) & ~15), max(1, len(x) // 4), rows > 1)
 
 
 def _is_the_librarys(x: Tensor, s: Product) -> bool:
@@ -315,7 +339,7 @@ def _library_forward(x: Tensor, weight: Tensor, bias: Tensor, s: Product) -> Ten
 def _library_backward(
     g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, alpha: Tensors, s: Product, needs: list[bool]
 ) -> Gradients:
-    shares = _scanned(x)
+    shares = _scanned(x, summed=True)
     sums, f, to_h = shares.sums(x, 2), _number(x), g
     if not s.membrane:
         to_h, h = torch.empty_like(x), torch.addmm(bias[:, None], weight, x) if h is None else h
@@ -376,7 +400,7 @@ def _strip(weight: Tensor) -> Tensor:
 
 
 def _filtered(x: Tensor, order: int, rows: int) -> _Shares:
-    return _shares(x, max(NARROWEST, min(2**11, 2**18 // ((len(x) + order) * rows)) & ~15), order // 4 + 1)
+    return _shares(x, max(NARROWEST, min(2**11, 2**18 // ((len(x) + order) * rows)) & ~15), order // 4 + 1, rows > 1)
 
 
 def filter_forward(tensors: Tensors, s: Filter) -> Tensors:

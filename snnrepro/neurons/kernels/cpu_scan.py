@@ -19,6 +19,7 @@ from snnrepro.neurons.kernels.cpu_math import (
     alpha_gradient,
     copy_row,
     derivative_row,
+    fill_row,
     fire_row,
     multiply_row,
     row_sum,
@@ -36,9 +37,9 @@ Array = np.ndarray[Any, Any]
 def _values(per_neuron: Array, start: int, row: Array) -> None:
     """One value for all, `[1]`, or one for each, `[N]`, as a row."""
     if len(per_neuron) == 1:
-        row[:] = per_neuron[0]
+        fill_row(per_neuron[0], row)
     else:
-        row[:] = per_neuron[start : start + len(row)]
+        copy_row(per_neuron[start : start + len(row)], row)
 
 
 @compiled
@@ -73,7 +74,7 @@ def resetting_forward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        v[:m] = rest
+        fill_row(rest, v[:m])
         _values(leak, start, leaks[:m])
         for t in range(len(x)):
             _charge(v[:m], x[t, start:stop], leaks, rest, decay_input)
@@ -147,14 +148,14 @@ def resetting_backward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        v[:m] = rest
+        fill_row(rest, v[:m])
         _values(leak, start, leaks[:m])
         for t in range(T):
             _charge(v[:m], x[t, start:stop], leaks, rest, decay_input)
             copy_row(v, H[t, :m])
             fire_row(v, v_threshold, strict, s[:m])
             _reset(v, s[:m], reset, v_threshold, v_reset)
-        to_v[:m] = 0
+        fill_row(0, to_v[:m])
         for t in range(T - 1, -1, -1):
             h = H[t, :m]
             fire_row(h, v_threshold, strict, s[:m])
@@ -171,7 +172,7 @@ def resetting_backward(
                     fire_row(v, v_threshold, strict, s[:m])
                     _reset(v, s[:m], reset, v_threshold, v_reset)
                 else:
-                    v[:m] = rest
+                    fill_row(rest, v[:m])
                 row, current = to_leak[start:stop], x[t, start:stop]
                 _leak_gradient(to_h, current, v, rest, decay_input, row)
             _discharge(to_h, leaks, decay_input, to_x[t, start:stop], to_v)
@@ -219,8 +220,8 @@ def estimated_forward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        d[:m] = 0
-        r[:m] = 0
+        fill_row(0, d[:m])
+        fill_row(0, r[:m])
         for t in range(T):
             if kind != IPSU:
                 _leaky(d, x[t, start:stop], decay)
@@ -249,8 +250,8 @@ def estimated_backward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        d[:m] = 0
-        r[:m] = 0
+        fill_row(0, d[:m])
+        fill_row(0, r[:m])
         for t in range(T):
             upstream = g[t, start:stop]
             if kind != IPSU:
@@ -269,8 +270,8 @@ def estimated_backward(
             sigmoid_row(seen, P[t, :m])
             _leaky(r, P[t, :m], decay)
         to_d, to_r = d, r
-        to_d[:m] = 0
-        to_r[:m] = 0
+        fill_row(0, to_d[:m])
+        fill_row(0, to_r[:m])
         for t in range(T - 1, -1, -1):
             p, q = P[t, :m], Q[t, :m]
             _estimate_backward(to_r, decay, p)
@@ -312,8 +313,8 @@ def first_crossing_forward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        v[:m] = 0
-        waits[:m] = 1
+        fill_row(0, v[:m])
+        fill_row(1, waits[:m])
         _values(beta, start, betas[:m])
         for t in range(len(x)):
             _integrate(v, x[t, start:stop], betas)
@@ -344,10 +345,10 @@ def first_crossing_backward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        v[:m] = 0
+        fill_row(0, v[:m])
         _values(beta, start, betas[:m])
         if only_before:
-            first[:m] = T
+            fill_row(T, first[:m])
         for t in range(T):
             _integrate(v, x[t, start:stop], betas)
             copy_row(v, V[t, :m])
@@ -355,9 +356,9 @@ def first_crossing_backward(
                 for n in range(m):
                     if v[n] > v_threshold and first[n] > t:
                         first[n] = t
-        once[:m] = 0
-        twice[:m] = 0
-        to_v[:m] = 0
+        fill_row(0, once[:m])
+        fill_row(0, twice[:m])
+        fill_row(0, to_v[:m])
         for t in range(T - 1, -1, -1):
             upstream, row = g[t, start:stop], to_x[t, start:stop]
             if membrane:
@@ -414,7 +415,7 @@ def drawn_forward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        d[:m] = 0
+        fill_row(0, d[:m])
         for t in range(len(x)):
             _leaky(d, x[t, start:stop], decay)
             row = out[t, start:stop]
@@ -437,12 +438,12 @@ def drawn_backward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        d[:m] = 0
+        fill_row(0, d[:m])
         if of_probability:
             for t in range(T):
                 _leaky(d, x[t, start:stop], decay)
                 sigmoid_row(d, P[t, :m])
-            d[:m] = 0
+            fill_row(0, d[:m])
         for t in range(T - 1, -1, -1):
             upstream, row = g[t, start:stop], to_x[t, start:stop]
             if of_probability:
@@ -511,7 +512,7 @@ def guessed_forward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        earlier[:m] = 0
+        fill_row(0, earlier[:m])
         for t in range(len(x)):
             row, input_ = out[t, start:stop], x[t, start:stop]
             sigmoid_row(input_, p[:m])
@@ -550,8 +551,8 @@ def guessed_backward(
             sigmoid_row(x[t, start:stop], p[:m])
             _noise(noise, given, key, draw, t, start, drawn[:m])
             _keep(x[t, start:stop], p, drawn, K[t], vhat)
-        to_vhat[:m] = 0  # what h passes to the vhat that it adds
-        pull[:m] = 0  # the gradient to the vhat that v is compared with, and less that to v
+        fill_row(0, to_vhat[:m])
+        fill_row(0, pull[:m])
         for t in range(T - 1, -1, -1):
             row, input_, upstream, keep = to_x[t, start:stop], x[t, start:stop], g[t, start:stop], K[t]
             where_row(input_, keep, vhat[:m])
@@ -571,7 +572,7 @@ def guessed_backward(
                     _error(after, h, s, two * to_e[t], pull[:m])
                     add_product_row(pull, K[t + 1], to_x[t + 1, start:stop])
                 else:
-                    pull[:m] = 0
+                    fill_row(0, pull[:m])
             if membrane:
                 copy_row(upstream, q[:m])
             else:
@@ -661,7 +662,9 @@ def adaptive_forward(
     for start in range(lo, hi, width):
         stop = min(hi, start + width)
         m = stop - start
-        a[:m], h[:m], s[:m] = v_threshold, 0, 0
+        fill_row(v_threshold, a[:m])
+        fill_row(0, h[:m])
+        fill_row(0, s[:m])
         for t in range(len(x)):
             _adapt(a, h, s, x[t, start:stop], decay_a[start:stop], decay_h[start:stop], v_threshold, beta)
             _fire_above(h, a, v_threshold, beta, s[:m])
@@ -689,13 +692,17 @@ def adaptive_backward(
         stop = min(hi, start + width)
         m = stop - start
         rho, leak = decay_a[start:stop], decay_h[start:stop]
-        a[:m], h[:m], s[:m] = v_threshold, 0, 0
+        fill_row(v_threshold, a[:m])
+        fill_row(0, h[:m])
+        fill_row(0, s[:m])
         for t in range(T):
             _adapt(a, h, s, x[t, start:stop], rho, leak, v_threshold, beta)
             copy_row(a, A[t, :m])
             copy_row(h, H[t, :m])
             _fire_above(h, a, v_threshold, beta, s[:m])
-        to_a[:m], to_h[:m], to_s[:m] = 0, 0, 0
+        fill_row(0, to_a[:m])
+        fill_row(0, to_h[:m])
+        fill_row(0, to_s[:m])
         for t in range(T - 1, -1, -1):
             upstream, row = g[t, start:stop], to_x[t, start:stop]
             _above_theta(H[t], A[t], v_threshold, beta, u[:m])
@@ -705,7 +712,9 @@ def adaptive_backward(
                 copy_row(H[t - 1], h[:m])
                 _fire_above(h, a, v_threshold, beta, s[:m])
             else:
-                a[:m], h[:m], s[:m] = v_threshold, 0, 0
+                fill_row(v_threshold, a[:m])
+                fill_row(0, h[:m])
+                fill_row(0, s[:m])
             if membrane:
                 multiply_row(to_s, q[:m])
                 add_row(upstream, to_h[:m])

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from snnrepro.errors import UserError
 from snnrepro.neurons.kernels.families import FAMILIES, Gradients, Tensors
 
 # Of each family's tensors, which are over time `[T, B, *]` (t), for each feature `[F]` or one for all (f), or neither.
@@ -201,16 +201,25 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Only where a graph is made of the gradients has anybody to be told that there is none.
-        return _refusing(ctx, *grads) if torch.is_grad_enabled() else _gradients(ctx, *grads)
+        family, settings, layout, needs, shapes = ctx.call
+        with torch.no_grad():
+            found = _backward(family, grads, list(ctx.saved_tensors), settings, layout, needs, shapes)
+        if torch.is_grad_enabled():  # a graph is made of the gradients
+            anchor = grads[0].new_zeros((), requires_grad=True)
+            found = [None if g is None else _Refuse.apply(g, anchor) for g in found]  # type: ignore[no-untyped-call]
+        return None, None, *found
 
 
-def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    family, settings, layout, needs, shapes = ctx.call
-    return None, None, *_backward(family, grads, list(ctx.saved_tensors), settings, layout, needs, shapes)
+class _Refuse(torch.autograd.Function):
+    """A gradient of which no further one can be taken: without this it would silently be 0."""
 
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, anchor: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
 
-_refusing = once_differentiable(_gradients)
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        raise UserError("a fused kernel has no second derivative; a neuron with backend: torch or reference has")
 
 
 def fused(family: str, tensors: Sequence[Tensor], settings: Any) -> Tensors:
