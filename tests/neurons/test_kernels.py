@@ -32,7 +32,7 @@ def other_form(name: str, T: int, **changes) -> torch.nn.Module:
 
 
 @every_fused
-@pytest.mark.parametrize(("T", "batch", "features"), [(3, 1500, 5), (70, 37, 41), (300, 1, 70)])
+@pytest.mark.parametrize(("T", "batch", "features"), [(11, 1500, 9), (70, 50, 41), (300, 1, 450)])
 def test_fused_equals_the_other_forms_where_it_takes_several_blocks_and_threads(name, T, batch, features):
     x = 0.3 * current(name, T, batch, features)
     assert x.numel() > SERIAL
@@ -61,9 +61,9 @@ def test_long_products_give_the_same_whoever_multiplies_and_keeps_what(name, T, 
 @every_fused
 def test_one_thread_gives_what_two_give_to_the_last_digit(name):
     T, found = 16, []
-    x = current(name, T, 200, 7, dtype=torch.float32)
+    x = current(name, T, 200, 50, dtype=torch.float32)
     drawn = noise(name, x)
-    neuron, before = build(name, T, 7), torch.get_num_threads()
+    neuron, before = build(name, T, 50), torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
@@ -109,7 +109,7 @@ def test_a_second_derivative_is_refused_not_wrong(name):
 def test_the_number_of_threads_stays_what_it_is():
     code = (
         "import torch; from snnrepro.neurons import LIF; torch.set_num_threads(1); "
-        "LIF()(torch.rand(4, 1, 20000, requires_grad=True)).sum().backward(); print(torch.get_num_threads())"
+        "LIF()(torch.rand(8, 1, 40000, requires_grad=True)).sum().backward(); print(torch.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

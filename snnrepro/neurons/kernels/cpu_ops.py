@@ -34,8 +34,8 @@ SCRATCH = 2**17
 NARROWEST, WIDEST = 64, 1024
 # Of a sum over neurons: so many parts at most, each of so many neurons at least.
 MOST_SHARES, LEAST_SHARE = 8, 128
-# Values (or products over time) below which one thread is done before a second has begun.
-SERIAL = 2**14
+# Values, at a fifth of a nanosecond each, below which one thread is done before a sleeping second one has begun.
+SERIAL = 2**17
 # Long products over few neurons are the library's: a block of them is too narrow for ours.
 LONG_PRODUCT, FEW = 128, 1024
 # Longer products keep h for backward: to store and load it costs less than to multiply again.
@@ -320,7 +320,7 @@ def _tiled(x: Array, *sizes: int) -> Array:
 
 def _multiplied(x: Tensor, rows: int) -> _Shares:
     """The shares of a product over time that keeps `rows` blocks of `[T, width]`."""
-    return _shares(x, max(128, min(2**11, 2**18 // (len(x) * rows)) & ~15), max(1, len(x) // 4), rows > 1)
+    return _shares(x, max(128, min(2**11, 2**18 // (len(x) * rows)) & ~15), max(1, len(x) // 16), rows > 1)
 
 
 def _is_the_librarys(x: Tensor, s: Product) -> bool:
@@ -400,7 +400,7 @@ def _strip(weight: Tensor) -> Tensor:
 
 
 def _filtered(x: Tensor, order: int, rows: int) -> _Shares:
-    return _shares(x, max(NARROWEST, min(2**11, 2**18 // ((len(x) + order) * rows)) & ~15), order // 4 + 1, rows > 1)
+    return _shares(x, max(NARROWEST, min(2**11, 2**18 // ((len(x) + order) * rows)) & ~15), order // 16 + 1, rows > 1)
 
 
 def filter_forward(tensors: Tensors, s: Filter) -> Tensors:

@@ -13,17 +13,16 @@ from typing import Any
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
-from snnrepro.neurons.surrogate import SHAPES
+from snnrepro.neurons.kernels import families
 
 # With a type, which triton's own lacks.
 kernel: Callable[[Callable[..., Any]], Any] = triton.jit
 
-_CODES = {name: code for code, name in enumerate(SHAPES)}
-ATAN = tl.constexpr(_CODES["atan"])
-SIGMOID = tl.constexpr(_CODES["sigmoid"])
-TRIANGLE = tl.constexpr(_CODES["triangle"])
-RECTANGLE = tl.constexpr(_CODES["rectangle"])
-FAST_SIGMOID = tl.constexpr(_CODES["fast_sigmoid"])
+ATAN = tl.constexpr(families.ATAN)
+SIGMOID = tl.constexpr(families.SIGMOID)
+TRIANGLE = tl.constexpr(families.TRIANGLE)
+RECTANGLE = tl.constexpr(families.RECTANGLE)
+FAST_SIGMOID = tl.constexpr(families.FAST_SIGMOID)
 HALF_PI = tl.constexpr(math.pi / 2)
 UNIT = tl.constexpr(2.0**-24)
 
