@@ -7,6 +7,7 @@ Source: Li et al., IJCNN 2024, arXiv 2402.00449.
 """
 
 import math
+from functools import cache
 from typing import Literal
 
 import torch
@@ -25,6 +26,19 @@ def psu_kernels(num_steps: int, tau: float, like: Tensor) -> tuple[Tensor, Tenso
     """A and R `[T, T]`, in the dtype and on the device of `like`."""
     decay = exponential_kernel(num_steps, 1 / tau, like)
     return decay / tau, -decay.tril(-1)
+
+
+def reset_kernel(num_steps: int, tau: float, like: Tensor) -> Tensor:
+    """R, made once for each length."""
+    if torch.compiler.is_compiling():
+        return psu_kernels(num_steps, tau, like)[1]
+    return _reset_kernel(num_steps, tau, like.dtype, like.device)
+
+
+@cache
+def _reset_kernel(num_steps: int, tau: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return psu_kernels(num_steps, tau, torch.empty(0, dtype=dtype, device=device))[1]
 
 
 def _over_time(matrix: Tensor, x: Tensor) -> Tensor:
@@ -187,7 +201,7 @@ class IPSU(Neuron):
     def _kernel_over_time(self, x: Tensor) -> Tensor:
         """W * L, as released with R added: both act on X. `[T, T]`."""
         weight = self.weight.to(x.dtype).tril()
-        return weight + psu_kernels(len(weight), self.tau, x)[1] if self.reset == "released" else weight
+        return weight + reset_kernel(len(weight), self.tau, x) if self.reset == "released" else weight
 
     def _membrane_and_spikes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         bias = self.bias.to(x.dtype)

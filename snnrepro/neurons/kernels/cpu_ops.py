@@ -1,5 +1,8 @@
 """The families of families.py on the CPU: tensors to arrays, work to threads, sums back to tensors."""
 
+import ctypes
+import mmap
+import sys
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -30,21 +33,46 @@ Array = np.ndarray[Any, Any]
 _KERNELS = vars(cpu_scan) | vars(cpu_mix)
 # Values of scratch that a thread's block may take: half of a typical 1 MiB second-level cache in fp32.
 SCRATCH = 2**17
-# Neurons of a block: below 64 the loops have nothing to do, above 1024 their rows leave the first-level cache.
-NARROWEST, WIDEST = 64, 1024
+# Neurons of a block: above 1024 their rows leave the first-level cache; below 512, however long the sequence, rows are
+# too short for the memory, and a scratch outside of the second-level cache is the lesser evil.
+NARROWEST, WIDEST = 512, 1024
 # Of a sum over neurons: so many parts at most, each of so many neurons at least.
 MOST_SHARES, LEAST_SHARE = 8, 128
 # Values, at a fifth of a nanosecond each, below which one thread is done before a sleeping second one has begun.
 SERIAL = 2**17
 # Long products over few neurons are the library's: a block of them is too narrow for ours.
 LONG_PRODUCT, FEW = 128, 1024
+# Larger outputs are memory that the C library takes from the system each time, and gives back.
+LARGE = 2**25
+PAGE, HUGE_PAGES = mmap.PAGESIZE, 14  # Linux's MADV_HUGEPAGE
 # Longer products keep h for backward: to store and load it costs less than to multiply again.
 KEEP_ABOVE = 32
+
+
+def _madvise() -> Any:
+    """The C library's madvise; None where there is none that knows large pages."""
+    if sys.platform != "linux":
+        return None
+    found = ctypes.CDLL(None).madvise
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return found
+
+
+_advise = _madvise()
 
 
 def _array(x: Tensor) -> Array:
     found: Array = x.detach().numpy() if x.requires_grad else x.numpy()
     return found
+
+
+def _new(like: Tensor) -> Tensor:
+    """An output like a tensor, on pages of 2 MiB where it is large: half of the time went into faults of small ones."""
+    out = torch.empty_like(like)
+    if _advise is not None and out.nbytes >= LARGE:
+        start = -(-out.data_ptr() // PAGE) * PAGE
+        _advise(start, (out.data_ptr() + out.nbytes - start) // PAGE * PAGE, HUGE_PAGES)
+    return out
 
 
 @cache
@@ -111,7 +139,7 @@ def _shares(x: Tensor, widest: int, work: int = 1, summed: bool = False) -> _Sha
 
 def _scanned(x: Tensor, rows: int = 0, summed: bool = False) -> _Shares:
     """The same for a loop over time that keeps `rows` rows a step in a scratch."""
-    widest = max(NARROWEST, min(WIDEST, SCRATCH // (len(x) * rows)) & ~15) if rows else WIDEST
+    widest = max(NARROWEST, min(WIDEST, SCRATCH // (x.shape[0] * rows)) & ~15) if rows else WIDEST
     return _shares(x, widest, summed=summed)
 
 
@@ -132,7 +160,7 @@ def _alpha(tensors: Tensors, learned: bool, s: Any, f: Any) -> Any:
 
 def resetting_forward(tensors: Tensors, s: Resetting) -> Tensors:
     x, leak, *_ = tensors
-    f, out = _number(x), torch.empty_like(x)
+    f, out = _number(x), _new(x)
     if x.numel():
         _scanned(x).run(
             "resetting_forward", [], _array(out), _array(x), _row(leak), s.membrane, f(s.v_threshold), s.strict,
@@ -144,7 +172,7 @@ def resetting_forward(tensors: Tensors, s: Resetting) -> Tensors:
 
 def resetting_backward(grads: Tensors, tensors: Tensors, s: Resetting, needs: list[bool]) -> Gradients:
     (g,), (x, leak, *alpha) = grads, tensors
-    f, to_x = _number(x), torch.empty_like(x)
+    f, to_x = _number(x), _new(x)
     to_leak = torch.zeros(x.shape[1] if needs[1] else 0, dtype=x.dtype)
     shares = _scanned(x, 1, summed=True)
     sums = shares.sums(x, 2)
@@ -173,7 +201,7 @@ def _or_empty(x: Tensor | None, like: Tensor) -> Array:
 def estimated_forward(tensors: Tensors, s: Estimated) -> Tensors:
     x, m, _ = _estimated(tensors, s)
     like = tensors[0]
-    f, out = _number(like), torch.empty_like(like)
+    f, out = _number(like), _new(like)
     if like.numel():
         _scanned(like).run(
             "estimated_forward", [], _array(out), _or_empty(x, like), _or_empty(m, like), s.membrane,
@@ -187,7 +215,7 @@ def estimated_backward(grads: Tensors, tensors: Tensors, s: Estimated, needs: li
     (g,), (x, m, alpha) = grads, _estimated(tensors, s)
     like = tensors[0]
     f, shares = _number(like), _scanned(like, 2, summed=True)
-    to_x, to_m = (None if part is None else torch.empty_like(part) for part in (x, m))
+    to_x, to_m = (None if part is None else _new(part) for part in (x, m))
     sums = shares.sums(like, 2)
     if like.numel():
         shares.run(
@@ -200,7 +228,7 @@ def estimated_backward(grads: Tensors, tensors: Tensors, s: Estimated, needs: li
 
 def first_crossing_forward(tensors: Tensors, s: FirstCrossing) -> Tensors:
     x, beta, *_ = tensors
-    f, out = _number(x), torch.empty_like(x)
+    f, out = _number(x), _new(x)
     if x.numel():
         _scanned(x).run("first_crossing_forward", [], _array(out), _array(x), _row(beta), s.membrane, f(s.v_threshold))
     return [out]
@@ -208,7 +236,7 @@ def first_crossing_forward(tensors: Tensors, s: FirstCrossing) -> Tensors:
 
 def first_crossing_backward(grads: Tensors, tensors: Tensors, s: FirstCrossing, needs: list[bool]) -> Gradients:
     (g,), (x, beta, *alpha) = grads, tensors
-    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 1, summed=True)
+    f, to_x, shares = _number(x), _new(x), _scanned(x, 1, summed=True)
     to_beta = torch.zeros(x.shape[1] if needs[1] else 0, dtype=x.dtype)
     sums = shares.sums(x, 2)
     if x.numel():
@@ -229,7 +257,7 @@ def _noise(tensors: Tensors, given: bool) -> tuple[Array, int, int, Tensors]:
 
 
 def drawn_forward(tensors: Tensors, s: Drawn) -> Tensors:
-    x, out = tensors[0], torch.empty_like(tensors[0])
+    x, out = tensors[0], _new(tensors[0])
     noise, key, draw, _ = _noise(tensors[1:], s.given)
     if x.numel():
         _scanned(x).run(
@@ -239,7 +267,7 @@ def drawn_forward(tensors: Tensors, s: Drawn) -> Tensors:
 
 
 def drawn_backward(grads: Tensors, tensors: Tensors, s: Drawn, needs: list[bool]) -> Gradients:
-    x, to_x = tensors[0], torch.empty_like(tensors[0])
+    x, to_x = tensors[0], _new(tensors[0])
     if x.numel():
         _scanned(x, 1).run(
             "drawn_backward", [], _array(grads[0]), _array(to_x), _array(x), s.membrane, _number(x)(s.decay), s.gradient
@@ -250,8 +278,8 @@ def drawn_backward(grads: Tensors, tensors: Tensors, s: Drawn, needs: list[bool]
 def guessed_forward(tensors: Tensors, s: Guessed) -> Tensors:
     x, v_threshold, *rest = tensors
     noise, key, draw, _ = _noise(rest, s.given)
-    f, out, shares = _number(x), torch.empty_like(x), _scanned(x, summed=True)
-    errors = shares.sums(x, (len(x) - s.current) * s.errors)
+    f, out, shares = _number(x), _new(x), _scanned(x, summed=True)
+    errors = shares.sums(x, (x.shape[0] - s.current) * s.errors)
     if x.numel():
         shares.run(
             "guessed_forward", [errors], _array(out), _array(x), f(v_threshold.item()), noise, key, draw, s.membrane,
@@ -263,7 +291,7 @@ def guessed_forward(tensors: Tensors, s: Guessed) -> Tensors:
 def guessed_backward(grads: Tensors, tensors: Tensors, s: Guessed, needs: list[bool]) -> Gradients:
     (g, to_e), (x, v_threshold, *rest) = grads, tensors
     noise, key, draw, alpha = _noise(rest, s.given)
-    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 1, summed=True)
+    f, to_x, shares = _number(x), _new(x), _scanned(x, 1, summed=True)
     sums = shares.sums(x, 2)
     if x.numel():
         shares.run(
@@ -278,7 +306,7 @@ def guessed_backward(grads: Tensors, tensors: Tensors, s: Guessed, needs: list[b
 
 def adaptive_forward(tensors: Tensors, s: Adaptive) -> Tensors:
     x, decay_h, decay_a, *_ = tensors
-    f, out = _number(x), torch.empty_like(x)
+    f, out = _number(x), _new(x)
     if x.numel():
         _scanned(x).run(
             "adaptive_forward",
@@ -296,7 +324,7 @@ def adaptive_forward(tensors: Tensors, s: Adaptive) -> Tensors:
 
 def adaptive_backward(grads: Tensors, tensors: Tensors, s: Adaptive, needs: list[bool]) -> Gradients:
     (g,), (x, decay_h, decay_a, *alpha) = grads, tensors
-    f, to_x, shares = _number(x), torch.empty_like(x), _scanned(x, 2, summed=True)
+    f, to_x, shares = _number(x), _new(x), _scanned(x, 2, summed=True)
     to_h, to_a = torch.zeros(2, x.shape[1], dtype=x.dtype)
     sums = shares.sums(x, 2)
     if x.numel():
@@ -311,7 +339,7 @@ def adaptive_backward(grads: Tensors, tensors: Tensors, s: Adaptive, needs: list
 
 def _tiled(x: Array, *sizes: int) -> Array:
     """x with zeros after it up to whole tiles in every dimension."""
-    if not any(size % TILE for size in sizes):
+    if not sizes[0] % TILE:  # all sizes are alike
         return np.ascontiguousarray(x)
     padded = np.zeros([-(-size // TILE) * TILE for size in sizes], x.dtype)
     padded[tuple(slice(size) for size in sizes)] = x
@@ -320,18 +348,18 @@ def _tiled(x: Array, *sizes: int) -> Array:
 
 def _multiplied(x: Tensor, rows: int) -> _Shares:
     """The shares of a product over time that keeps `rows` blocks of `[T, width]`."""
-    return _shares(x, max(128, min(2**11, 2**18 // (len(x) * rows)) & ~15), max(1, len(x) // 16), rows > 1)
+    return _shares(x, max(128, min(2**11, 2**18 // (x.shape[0] * rows)) & ~15), max(1, x.shape[0] // 16), rows > 1)
 
 
 def _is_the_librarys(x: Tensor, s: Product) -> bool:
-    return len(x) >= LONG_PRODUCT and x.shape[1] < FEW and not s.band
+    return x.shape[0] >= LONG_PRODUCT and x.shape[1] < FEW and not s.band
 
 
 def _library_forward(x: Tensor, weight: Tensor, bias: Tensor, s: Product) -> Tensors:
     h = torch.addmm(bias[:, None], weight, x)
     if s.membrane or not x.numel():
         return [h]
-    out = torch.empty_like(x)
+    out = _new(x)
     _scanned(x).run("fire_forward", [], _array(out), _array(h), _number(x)(s.v_threshold), s.strict)
     return [out, h] if s.keep else [out]
 
@@ -342,7 +370,7 @@ def _library_backward(
     shares = _scanned(x, summed=True)
     sums, f, to_h = shares.sums(x, 2), _number(x), g
     if not s.membrane:
-        to_h, h = torch.empty_like(x), torch.addmm(bias[:, None], weight, x) if h is None else h
+        to_h, h = _new(x), torch.addmm(bias[:, None], weight, x) if h is None else h
         if x.numel():
             shares.run(
                 "fire_backward", [sums], _array(to_h), _array(g), _array(h), s.surrogate,
@@ -356,8 +384,8 @@ def product_forward(tensors: Tensors, s: Product) -> Tensors:
     x, weight, bias, *_ = tensors
     if _is_the_librarys(x, s):
         return _library_forward(x, weight.detach(), bias.detach(), s)
-    T, f, out = len(x), _number(x), torch.empty_like(x)
-    kept = [torch.empty_like(x)] if s.keep and not s.membrane and T > KEEP_ABOVE else []
+    T, f, out = x.shape[0], _number(x), _new(x)
+    kept = [_new(x)] if s.keep and not s.membrane and T > KEEP_ABOVE else []
     if x.numel():
         _multiplied(x, 1).run(
             "product_forward", [], _array(out), _or_empty(kept[0] if kept else None, x), _array(x),
@@ -371,9 +399,9 @@ def product_backward(grads: Tensors, tensors: Tensors, s: Product, needs: list[b
     kept, alpha = (rest[-1], rest[:-1]) if rest and rest[-1].shape == x.shape else (None, rest)
     if _is_the_librarys(x, s):
         return _library_backward(g, x, weight.detach(), bias.detach(), kept, alpha, s, needs)
-    T, f, shares = len(x), _number(x), _multiplied(x, 2)
+    T, f, shares = x.shape[0], _number(x), _multiplied(x, 2)
     tiled = _tiled(_array(weight), T, T)
-    to_x = torch.empty_like(x) if needs[0] else None
+    to_x = _new(x) if needs[0] else None
     to_weight = shares.sums(x, *(tiled.shape if needs[1] else (0, 0)))
     to_bias, sums = shares.sums(x, len(tiled)), shares.sums(x, 2)
     if x.numel():
@@ -400,12 +428,14 @@ def _strip(weight: Tensor) -> Tensor:
 
 
 def _filtered(x: Tensor, order: int, rows: int) -> _Shares:
-    return _shares(x, max(NARROWEST, min(2**11, 2**18 // ((len(x) + order) * rows)) & ~15), order // 16 + 1, rows > 1)
+    return _shares(
+        x, max(NARROWEST, min(2**11, 2**18 // ((x.shape[0] + order) * rows)) & ~15), order // 16 + 1, rows > 1
+    )
 
 
 def filter_forward(tensors: Tensors, s: Filter) -> Tensors:
     x, weight, bias, *_ = tensors
-    out = torch.empty_like(x)
+    out = _new(x)
     if x.numel():
         _filtered(x, len(weight), 1).run(
             "filter_forward", [], _array(out), _array(x), _array(_strip(weight)), _number(x)(bias.item()),
@@ -417,7 +447,7 @@ def filter_forward(tensors: Tensors, s: Filter) -> Tensors:
 def filter_backward(grads: Tensors, tensors: Tensors, s: Filter, needs: list[bool]) -> Gradients:
     (g,), (x, weight, bias, *alpha) = grads, tensors
     f, shares, strip = _number(x), _filtered(x, len(weight), 2), _strip(weight)
-    to_x = torch.empty_like(x) if needs[0] else None
+    to_x = _new(x) if needs[0] else None
     to_strip, sums = shares.sums(x, *(strip.shape if needs[1] else (0, 0))), shares.sums(x, 2)
     if x.numel():
         shares.run(

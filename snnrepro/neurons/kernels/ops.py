@@ -112,7 +112,9 @@ class _Layout(NamedTuple):
         """`[T, B, *]` -> `[T, N]`, contiguous."""
         if self.order is not None:
             x = x.permute(self.order)
-        return x.contiguous().view(self.shape[0], -1) if x.numel() else x.new_empty(self.shape[0], 0)
+        if not x.is_contiguous():
+            x = x.contiguous()
+        return x.view(self.shape[0], self.shape.numel() // self.shape[0])
 
     def back(self, flat: Tensor) -> Tensor:
         """`[T, N]`, which nobody else holds, becomes `[T, B, *]`: no view of it, so that it may be changed in place."""
@@ -147,15 +149,12 @@ class _Layout(NamedTuple):
 
 
 def _laid_out(family: str, tensors: Sequence[Tensor], layout: _Layout) -> Tensors:
-    kinds = _KINDS[family]
-    found = []
-    for i, tensor in enumerate(tensors):
-        kind = kinds[i] if i < len(kinds) else "-"
+    found = list(tensors)
+    for i, (tensor, kind) in enumerate(zip(tensors, _KINDS[family], strict=False)):
         if kind == "t" and tensor.shape == layout.shape:
-            tensor = layout.flat(tensor)
+            found[i] = layout.flat(tensor)
         elif kind == "f":
-            tensor = layout.of_neurons(tensor)
-        found.append(tensor)
+            found[i] = layout.of_neurons(tensor)
     return found
 
 
