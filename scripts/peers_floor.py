@@ -39,7 +39,7 @@ Cell = Callable[[], list[Row]]
 
 # T and N: 2^24 values, 64 MiB in fp32.
 SHAPES = ((16, 2**20), (64, 2**18), (512, 2**15))
-MATRIX = 4096
+MATRIX = 2048
 # Values moved for each element.
 MOVED = {"forward": 2, "forward_backward": 5}
 NEURONS: dict[str, Callable[[int, int], Neuron]] = {
@@ -68,7 +68,7 @@ def floor_cells(arguments: argparse.Namespace, device: torch.device) -> list[Cel
 
 def products(neuron: Neuron, kind: str) -> int:
     """The fewest multiply-accumulates an element, 0 where they are no part of what takes the time."""
-    if not isinstance(neuron, PSN | CAUSAL_PRODUCTS):
+    if not isinstance(neuron, (PSN, *CAUSAL_PRODUCTS)):
         return 0
     steps = len(neuron.bias)
     once = steps // 2 if isinstance(neuron, CAUSAL_PRODUCTS) else steps

@@ -358,3 +358,21 @@ def test_sections_need_only_their_own_peers(peers, forms, monkeypatch, capsys):
     _, words, _ = peers.peers(arguments)
     assert words.endswith(" cells of neurons, cost, block, memory, network, floor")
     assert "skipped: snntorch" in capsys.readouterr().err
+
+
+def test_floor_rows_say_what_the_fewest_bytes_and_products_would_take(peers, monkeypatch):
+    import peers_floor as floor
+
+    monkeypatch.setattr(floor, "MATRIX", 16)
+    rows = {(row["own"], row["pass"], row["peer"]): row for name in floor.NEURONS for row in cells(floor, name)}
+    assert {row["checked"] for row in rows.values()} == {True}
+    assert rows["lif", "forward", "copy"]["bytes"] == 8 * 16 * 32
+    assert rows["lif", "forward_backward", "copy"]["bytes"] == 20 * 16 * 32
+    multiplied = {own for own, _, peer in rows if peer == "product"}
+    assert multiplied == {"psn", "masked_psn", "ipsu", "rpsu"}
+    for row in rows.values():
+        assert row["value"] == pytest.approx(row["baseline_seconds"] / row["seconds"])
+
+
+def cells(floor, name):
+    return floor.floor_cell(name, 16, 32, torch.device("cpu"), 1)
