@@ -41,9 +41,9 @@ EXAMPLES = {
     python scripts/benchmark.py neurons --neurons mpe_psn --steps 4 16 64 --sizes 1024 4096 16384 65536
     python scripts/benchmark.py neurons --device cuda --dtypes float32 bfloat16
 
-Baselines: loop (the step-by-step LIF), the same through torch.compile (compiled_loop: all T steps, up to T = 16;
-compiled_step: one step, called T times), spikingjelly_lif, spikingjelly_twin (its own version of the neuron) and
-snntorch_leaky, where these are installed. A row holds one neuron in one form (kernel) against one baseline in one pass
+Baselines: loop (the step-by-step LIF), fused_loop (it in one kernel), it through torch.compile (compiled_loop: all T
+steps, up to T = 16; compiled_step: one step, called T times), spikingjelly_lif, spikingjelly_twin (its own version of
+the neuron) and snntorch_leaky, where these are installed. A row holds one neuron in one form (kernel) against one baseline in one pass
 (forward without gradients, or forward_backward) at one T and N: medians, extremes, speedup = baseline_seconds /
 seconds, speedup_low and speedup_high the extremes of the rounds, between which it lies. auto: the neuron takes this
 form by itself. checked: both sides passed their equality check; without it there are no times. others_cpu_share: of
@@ -70,7 +70,8 @@ Sections: neurons (against spikingjelly's own, forward and with backward), snnto
 cost (of a step at T = 4096 over that at T = 64, and psu against its T x T form), block (against its paper's
 convolutions and the single-spike loop, over the paper's grid), memory (peak of forward and backward against
 spikingjelly's, from T x N = 2^20), network (a training step of the sequential-CIFAR net against the same with
-spikingjelly's neurons). --steps, --sizes and --dtypes are those of neurons, snntorch and memory.
+spikingjelly's neurons), floor (each fused neuron against copying its fewest bytes and making its fewest products at
+the machine's speed, 2^24 values). --steps, --sizes and --dtypes are those of neurons, snntorch and memory.
 
 A cell is measured where both sides passed their equality check; without it, it has no times and counts as not met.
 A slow cell gets fewer rounds than --repeats, at least 3. The table has a line for each bar: what is wanted, the

@@ -48,11 +48,12 @@ def _kept_in(source: Path) -> Path | None:
     numba itself looks at the one file that a function stands in, and would serve what other files no longer say.
     """
     digest = hashlib.sha256()
-    for file in sorted(source.glob("[!t]*.py")):  # what Triton compiles is no business of numba's
-        digest.update(file.read_bytes())
+    for file in sorted(source.glob("*.py")):
+        if not file.name.startswith("triton_"):  # no business of numba's
+            digest.update(file.read_bytes())
     name = f"numba-{digest.hexdigest()[:12]}"
-    home = os.environ.get("NUMBA_CACHE_DIR") or Path("~/.cache/snnrepro").expanduser()
-    for place in (source / "__pycache__", Path(home)):
+    asked = os.environ.get("NUMBA_CACHE_DIR")
+    for place in [Path(asked)] if asked else [source / "__pycache__", Path("~/.cache/snnrepro").expanduser()]:
         try:
             (place / name).mkdir(parents=True, exist_ok=True)
         except OSError:

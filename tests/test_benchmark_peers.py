@@ -335,10 +335,10 @@ def test_bad_input_is_one_line(words, message, tmp_path, script):
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_help_says_what_the_sections_are(script):
+def test_help_says_what_the_sections_are(script, bars):
     done = script("benchmark.py", "peers", "--help")
     assert done.returncode == 0
-    for word in ("neurons", "snntorch", "cost", "block", "memory", "network", "--full", "--only"):
+    for word in (*bars.SECTIONS, "--full", "--only"):
         assert word in done.stdout
 
 
@@ -372,6 +372,16 @@ def test_floor_rows_say_what_the_fewest_bytes_and_products_would_take(peers, mon
     assert multiplied == {"psn", "masked_psn", "ipsu", "rpsu"}
     for row in rows.values():
         assert row["value"] == pytest.approx(row["baseline_seconds"] / row["seconds"])
+
+
+def test_a_floor_whose_kernel_fails_its_check_has_no_times(peers, monkeypatch):
+    import peers_floor as floor
+
+    monkeypatch.setattr(floor, "passes_check", lambda *_: False)
+    rows = cells(floor, "psn")
+    assert [(row["peer"], row["checked"], row["seconds"], row["value"]) for row in rows] == [
+        (peer, False, None, None) for _ in floor.MOVED for peer in ("copy", "copy to new memory", "product")
+    ]
 
 
 def cells(floor, name):

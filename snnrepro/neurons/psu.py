@@ -214,7 +214,7 @@ class IPSU(Neuron):
         return h, self._fire(h)
 
     def _fused(self, x: Tensor, membrane: bool, *noise: Tensor | None) -> Tensor:
-        weight = self._kernel_over_time(x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32)))
+        weight = self._kernel_over_time(_full(x[:0]))  # of x its dtype
         if self.reset == "released":
             return fused_product(self, x, weight, self.bias, membrane, len(x))
         product = fused_product(self, _full(x), weight, self.bias, True, len(x))

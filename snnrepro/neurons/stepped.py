@@ -17,9 +17,6 @@ class SteppedNeuron(Neuron):
 
     backends: ClassVar[tuple[str, ...]] = ("reference",)
 
-    def _fastest(self, num_steps: int, device: torch.device) -> str:
-        return "reference"
-
     def _constants(self, step: Tensor) -> Any:
         """What `_update` takes as constants, in the dtype of one step `[B, *]` and broadcasting to it."""
         return None

@@ -1,6 +1,5 @@
 """The fused kernels as neurons run them: blocks and threads, layouts of memory, what is not served, how it is said."""
 
-import copy
 import os
 import subprocess
 import sys
@@ -206,8 +205,3 @@ def test_products_longer_than_a_gpus_kernel_holds_are_left_to_the_library_there(
         assert neuron.kernel(long, CUDA) == "torch"
         assert str(ops.LONGEST_PRODUCT) in neuron.not_fused(long, CUDA)
     assert PSN(num_steps=4).kernel(4, CUDA) == Block(num_features=3).kernel(long, CUDA) == "triton"
-
-
-def test_a_copy_of_a_neuron_runs_the_same_kernel():
-    neuron = copy.deepcopy(PSU())
-    assert neuron.kernel(5, CPU) == "numba"

@@ -30,7 +30,7 @@ _KINDS = {
 }
 # Their noise is a function of a neuron's number, so that neurons keep their order.
 _IN_ORDER = ("drawn", "guessed")
-# The longest product that a GPU's kernel keeps on the chip.
+# The longest product that a GPU's kernel is made and tested for.
 LONGEST_PRODUCT = 256
 
 _forked = False
@@ -263,7 +263,11 @@ def _fused_backward_op(
     layout = _Layout(tensors[0].shape, None)
     shapes, flat = [tensor.shape for tensor in tensors], _laid_out(family, tensors, layout)
     found = _backward(family, grads, flat, _settings(family, numbers), layout, list(needs), shapes)
-    return [t.new_empty(0) if g is None else g.to(t.dtype).clone() for g, t in zip(found, tensors, strict=True)]
+    # What is over time is memory of its own; the sums may be views of one, which an operator must not return.
+    return [
+        t.new_empty(0) if g is None else g if g.shape == layout.shape else g.to(t.dtype).clone()
+        for g, t in zip(found, tensors, strict=True)
+    ]
 
 
 @_fused_backward_op.register_fake
