@@ -43,11 +43,11 @@ EXAMPLES = {
 
 Baselines: loop (the step-by-step LIF), fused_loop (it in one kernel), it through torch.compile (compiled_loop: all T
 steps, up to T = 16; compiled_step: one step, called T times), spikingjelly_lif, spikingjelly_twin (its own version of
-the neuron) and snntorch_leaky, where these are installed. A row holds one neuron in one form (kernel) against one baseline in one pass
-(forward without gradients, or forward_backward) at one T and N: medians, extremes, speedup = baseline_seconds /
-seconds, speedup_low and speedup_high the extremes of the rounds, between which it lies. auto: the neuron takes this
-form by itself. checked: both sides passed their equality check; without it there are no times. others_cpu_share: of
-all cores' time, what other processes took meanwhile.
+the neuron) and snntorch_leaky, where these are installed. A row holds one neuron in one form (kernel) against one
+baseline in one pass (forward without gradients, or forward_backward) at one T and N: medians, extremes, speedup =
+baseline_seconds / seconds, speedup_low and speedup_high the extremes of the rounds, between which it lies. auto: the
+neuron takes this form by itself. checked: both sides passed their equality check; without it there are no times.
+others_cpu_share: of all cores' time, what other processes took meanwhile.
 """,
     "networks": """
     python scripts/benchmark.py networks dataset=seq_cifar10 architecture.channels=32 --neurons lif psn psu

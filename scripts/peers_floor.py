@@ -95,7 +95,7 @@ def floor_cell(name: str, steps: int, size: int, device: torch.device, repeats: 
         "product": lambda: matrix @ matrix,
     }
     work = OtherWork()
-    seconds: dict[str, list[float]] = dict.fromkeys(limits, [])
+    seconds: dict[str, list[float]] = {limit: [] for limit in limits}
     if checked:
         with work:
             seconds = interleaved({**passes(neuron, x), **limits}, device, min(repeats, 7), 2 * SECONDS_A_CELL)
