@@ -131,6 +131,13 @@ def above_row(x: Row, level: float, out: Row) -> None:
 
 
 @compiled
+def leaky_row(d: Row, x: Row, decay: float) -> None:
+    """d = decay (d + x), in place."""
+    for n in range(len(x)):
+        d[n] = (d[n] + x[n]) * decay
+
+
+@compiled
 def where_row(x: Row, kept: Row, out: Row) -> None:
     """x where kept is above 0, else 0."""
     zero = x.dtype.type(0)

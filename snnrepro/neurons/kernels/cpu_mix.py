@@ -158,10 +158,9 @@ def _fired_backward(h: Array, g: Array, membrane: bool, code: int, alpha: float,
 
 @compiled
 def product_backward(
-    lo: int, hi: int, width: int, sums: Array, to_weight: Array, to_bias: Array, g: Array, to_x: Array, kept: Array,
-    x: Array,
-    weight: Array, across: Array, bias: Array, membrane: bool, code: int, alpha: float, v_threshold: float, band: int,
-    learn_alpha: bool,
+    lo: int, hi: int, width: int, sums: Array, to_weight: Array, to_bias: Array, g: Array, to_x: Array, kept: Array, x:
+    Array, weight: Array, across: Array, bias: Array, membrane: bool, code: int, alpha: float, v_threshold: float,
+    band: int, learn_alpha: bool,
 ) -> None:  # fmt: skip
     """across: weight transposed. to_weight, to_bias: this kernel's own sums, padded like weight and bias.
 
@@ -214,8 +213,8 @@ def fire_forward(lo: int, hi: int, width: int, out: Array, h: Array, v_threshold
 
 @compiled
 def fire_backward(
-    lo: int, hi: int, width: int, sums: Array, to_h: Array, g: Array, h: Array, code: int, alpha: float,
-    v_threshold: float, learn_alpha: bool,
+    lo: int, hi: int, width: int, sums: Array, to_h: Array, g: Array, h: Array, code: int, alpha: float, v_threshold:
+    float, learn_alpha: bool,
 ) -> None:  # fmt: skip
     u, to_alpha = np.empty(width, h.dtype), h.dtype.type(0)
     for start in range(lo, hi, width):
@@ -252,9 +251,8 @@ def filter_forward(
 
 @compiled
 def filter_backward(
-    lo: int, hi: int, width: int, sums: Array, to_strip: Array, g: Array, to_x: Array, x: Array, strip: Array,
-    across: Array,
-    bias: float, membrane: bool, code: int, alpha: float, learn_alpha: bool,
+    lo: int, hi: int, width: int, sums: Array, to_strip: Array, g: Array, to_x: Array, x: Array, strip: Array, across:
+    Array, bias: float, membrane: bool, code: int, alpha: float, learn_alpha: bool,
 ) -> None:  # fmt: skip
     """across: the strip of the reversed filter, whose columns are the steps t, ..., t + reach + 3.
 

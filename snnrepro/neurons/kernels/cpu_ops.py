@@ -11,7 +11,7 @@ import torch
 from numba import config, set_num_threads
 from torch import Tensor
 
-from snnrepro.neurons.kernels import cpu_mix, cpu_scan
+from snnrepro.neurons.kernels import cpu_draws, cpu_mix, cpu_scan
 from snnrepro.neurons.kernels import cpu_threads as threads
 from snnrepro.neurons.kernels.cpu_mix import TILE
 from snnrepro.neurons.kernels.families import (
@@ -30,7 +30,7 @@ from snnrepro.neurons.kernels.families import (
 )
 
 Array = np.ndarray[Any, Any]
-_KERNELS = vars(cpu_scan) | vars(cpu_mix)
+_KERNELS = vars(cpu_scan) | vars(cpu_draws) | vars(cpu_mix)
 # Values of scratch that a thread's block may take: half of a typical 1 MiB second-level cache in fp32.
 SCRATCH = 2**17
 # Neurons of a block: above 1024 their rows leave the first-level cache; below 512, however long the sequence, rows are
@@ -164,8 +164,7 @@ def resetting_forward(tensors: Tensors, s: Resetting) -> Tensors:
     if x.numel():
         _scanned(x).run(
             "resetting_forward", [], _array(out), _array(x), _row(leak), s.membrane, f(s.v_threshold), s.strict,
-            s.reset,
-            f(s.rest), f(s.v_reset), s.decay_input,
+            s.reset, f(s.rest), f(s.v_reset), s.decay_input,
         )  # fmt: skip
     return [out]
 
@@ -204,9 +203,8 @@ def estimated_forward(tensors: Tensors, s: Estimated) -> Tensors:
     f, out = _number(like), _new(like)
     if like.numel():
         _scanned(like).run(
-            "estimated_forward", [], _array(out), _or_empty(x, like), _or_empty(m, like), s.membrane,
-            f(s.v_threshold), s.kind,
-            f(s.decay), f(s.drop),
+            "estimated_forward", [], _array(out), _or_empty(x, like), _or_empty(m, like), s.membrane, f(s.v_threshold),
+            s.kind, f(s.decay), f(s.drop),
         )  # fmt: skip
     return [out]
 
@@ -242,8 +240,7 @@ def first_crossing_backward(grads: Tensors, tensors: Tensors, s: FirstCrossing, 
     if x.numel():
         shares.run(
             "first_crossing_backward", [sums], _array(g), _array(to_x), _array(to_beta), _array(x), _row(beta),
-            s.membrane,
-            s.surrogate, _alpha(tensors, bool(alpha), s, f), f(s.v_threshold), s.only_before, needs[1],
+            s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f), f(s.v_threshold), s.only_before, needs[1],
             bool(alpha) and needs[2] and not s.membrane,
         )  # fmt: skip
     return [to_x, to_beta if needs[1] else None, *([shares.total(sums)[0]] if alpha else [])]
@@ -296,9 +293,8 @@ def guessed_backward(grads: Tensors, tensors: Tensors, s: Guessed, needs: list[b
     if x.numel():
         shares.run(
             "guessed_backward", [sums], _array(g), _array(to_e.to(x.dtype)), _array(to_x), _array(x),
-            f(v_threshold.item()),
-            noise, key, draw, s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f), s.given, s.current,
-            f(s.beta), s.errors, bool(alpha) and needs[-1] and not s.membrane,
+            f(v_threshold.item()), noise, key, draw, s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f),
+            s.given, s.current, f(s.beta), s.errors, bool(alpha) and needs[-1] and not s.membrane,
         )  # fmt: skip
     to_alpha, to_threshold = shares.total(sums)
     return [to_x, to_threshold, *(None for _ in range(len(rest) - len(alpha))), *([to_alpha] if alpha else [])]
@@ -329,10 +325,9 @@ def adaptive_backward(grads: Tensors, tensors: Tensors, s: Adaptive, needs: list
     sums = shares.sums(x, 2)
     if x.numel():
         shares.run(
-            "adaptive_backward", [sums], _array(g), _array(to_x), _array(to_h), _array(to_a), _array(x),
-            _each(decay_h, x), _each(decay_a, x), s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f),
-            f(s.v_threshold), f(s.beta),
-            bool(alpha) and needs[3],
+            "adaptive_backward", [sums], _array(g), _array(to_x), _array(to_h), _array(to_a), _array(x), _each(decay_h,
+            x), _each(decay_a, x), s.membrane, s.surrogate, _alpha(tensors, bool(alpha), s, f), f(s.v_threshold),
+            f(s.beta), bool(alpha) and needs[3],
         )  # fmt: skip
     return [to_x, to_h, to_a, *([shares.total(sums)[0]] if alpha else [])]
 
@@ -373,8 +368,8 @@ def _library_backward(
         to_h, h = _new(x), torch.addmm(bias[:, None], weight, x) if h is None else h
         if x.numel():
             shares.run(
-                "fire_backward", [sums], _array(to_h), _array(g), _array(h), s.surrogate,
-                _alpha(alpha, bool(alpha), s, f), f(s.v_threshold), bool(alpha) and needs[3],
+                "fire_backward", [sums], _array(to_h), _array(g), _array(h), s.surrogate, _alpha(alpha, bool(alpha), s,
+                f), f(s.v_threshold), bool(alpha) and needs[3],
             )  # fmt: skip
     to_x, to_weight = weight.T @ to_h if needs[0] else None, to_h @ x.T if needs[1] else None
     return [to_x, to_weight, to_h.sum(1), *([shares.total(sums)[0]] if alpha else [])]
@@ -408,8 +403,7 @@ def product_backward(grads: Tensors, tensors: Tensors, s: Product, needs: list[b
         shares.run(
             "product_backward", [sums, to_weight, to_bias], _array(g), _or_empty(to_x, x), _or_empty(kept, x),
             _array(x), tiled, np.ascontiguousarray(tiled.T), _tiled(_array(bias), T), s.membrane, s.surrogate,
-            _alpha(alpha, bool(alpha), s, f), f(s.v_threshold), s.band,
-            bool(alpha) and needs[3] and not s.membrane,
+            _alpha(alpha, bool(alpha), s, f), f(s.v_threshold), s.band, bool(alpha) and needs[3] and not s.membrane,
         )  # fmt: skip
     of_weight = shares.total(to_weight)[:T, :T] if needs[1] else None
     return [to_x, of_weight, shares.total(to_bias)[:T], *([shares.total(sums)[0]] if alpha else [])]
@@ -438,8 +432,7 @@ def filter_forward(tensors: Tensors, s: Filter) -> Tensors:
     out = _new(x)
     if x.numel():
         _filtered(x, len(weight), 1).run(
-            "filter_forward", [], _array(out), _array(x), _array(_strip(weight)), _number(x)(bias.item()),
-            s.membrane,
+            "filter_forward", [], _array(out), _array(x), _array(_strip(weight)), _number(x)(bias.item()), s.membrane,
         )  # fmt: skip
     return [out]
 
@@ -452,8 +445,8 @@ def filter_backward(grads: Tensors, tensors: Tensors, s: Filter, needs: list[boo
     if x.numel():
         shares.run(
             "filter_backward", [sums, to_strip], _array(g), _or_empty(to_x, x), _array(x), _array(strip),
-            _array(strip.flip(0, 1).contiguous()), f(bias.item()), s.membrane, s.surrogate,
-            _alpha(tensors, bool(alpha), s, f), bool(alpha) and needs[3] and not s.membrane,
+            _array(strip.flip(0, 1).contiguous()), f(bias.item()), s.membrane, s.surrogate, _alpha(tensors,
+            bool(alpha), s, f), bool(alpha) and needs[3] and not s.membrane,
         )  # fmt: skip
     to_weight = None
     if needs[1]:

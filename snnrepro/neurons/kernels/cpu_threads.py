@@ -11,6 +11,7 @@ import numpy as np
 from numba import prange
 
 from snnrepro.compiled import compiled
+from snnrepro.neurons.kernels import cpu_draws as draws
 from snnrepro.neurons.kernels import cpu_mix as mix
 from snnrepro.neurons.kernels import cpu_scan as scan
 
@@ -70,28 +71,28 @@ def first_crossing_backward(chunks: int, size: int, width: int, sums: Array, *gi
 def drawn_forward(chunks: int, size: int, width: int, *given: Any) -> None:
     for c in prange(chunks):
         lo, hi = _span(c, chunks, size, width)
-        scan.drawn_forward(lo, hi, width, *given)
+        draws.drawn_forward(lo, hi, width, *given)
 
 
 @compiled(parallel=True)
 def drawn_backward(chunks: int, size: int, width: int, *given: Any) -> None:
     for c in prange(chunks):
         lo, hi = _span(c, chunks, size, width)
-        scan.drawn_backward(lo, hi, width, *given)
+        draws.drawn_backward(lo, hi, width, *given)
 
 
 @compiled(parallel=True)
 def guessed_forward(chunks: int, size: int, width: int, e: Array, *given: Any) -> None:
     for c in prange(chunks):
         lo, hi = _span(c, chunks, size, width)
-        scan.guessed_forward(lo, hi, width, e[c], *given)
+        draws.guessed_forward(lo, hi, width, e[c], *given)
 
 
 @compiled(parallel=True)
 def guessed_backward(chunks: int, size: int, width: int, sums: Array, *given: Any) -> None:
     for c in prange(chunks):
         lo, hi = _span(c, chunks, size, width)
-        scan.guessed_backward(lo, hi, width, sums[c], *given)
+        draws.guessed_backward(lo, hi, width, sums[c], *given)
 
 
 @compiled(parallel=True)

@@ -125,3 +125,17 @@ def uniform(hashed, t, n):
 def noise_of(noise, hashed, t, n, at, inside):
     """Read where `noise` is given, else computed: nothing is moved for it."""
     return uniform(hashed, t, n) if noise is None else read(noise, at, inside)
+
+
+@kernel
+def neurons_of(N, BLOCK: tl.constexpr):
+    """The program's neurons, and which of them there are."""
+    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    return n, n < N
+
+
+@kernel
+def store_sum(pointer, each):
+    """The program's own sum, if it is wanted."""
+    if pointer is not None:
+        tl.store(pointer + tl.program_id(0), tl.sum(each, 0))

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnrepro.neurons.kernels import triton_chunks as chunks
+from snnrepro.neurons.kernels import triton_draws as draws
 from snnrepro.neurons.kernels import triton_mix as mix
 from snnrepro.neurons.kernels import triton_scan as scan
 from snnrepro.neurons.kernels.families import (
@@ -144,7 +146,7 @@ def _line_forward(
     out = torch.empty_like(x, dtype=dtype)
     (T, N), (block, programs) = x.shape, _line_launch(x.shape[1])
     _run(
-        scan.linear_forward,
+        chunks.linear_forward,
         programs,
         *(x, line.decay, line.gain, *noise, out, crossing, N, float(v_threshold), float(line.rest)),
         T=T,
@@ -175,13 +177,13 @@ def _line_backward(
     block, programs = _line_launch(N)
     crossing = torch.empty(N, dtype=torch.int32, device=x.device) if only_before else None
     h = None
-    if kind.value != scan.OUT_MEMBRANE.value or needs[1]:
-        h = _line_forward(x, line, scan.OUT_MEMBRANE, v_threshold, crossing=crossing, dtype=torch.float32)
+    if kind.value != chunks.OUT_MEMBRANE.value or needs[1]:
+        h = _line_forward(x, line, chunks.OUT_MEMBRANE, v_threshold, crossing=crossing, dtype=torch.float32)
     to_x = _like(x, needs[0])
     to_decay, to_gain = (_empty(x, N) if need else None for need in needs[1:])
     sums = _empty(x, programs) if to_alpha else None
     _run(
-        scan.linear_backward,
+        chunks.linear_backward,
         programs,
         *(g, h, x, crossing, line.decay, line.gain, to_x, to_decay, to_gain, alpha_pointer, sums, N, float(alpha)),
         *(float(v_threshold), float(line.rest)),
@@ -209,7 +211,7 @@ def resetting_forward(tensors: Tensors, s: Resetting) -> Tensors:
     if not x.numel():
         return [torch.empty_like(x)]
     if s.reset == NONE and _in_chunks(x):
-        kind = scan.OUT_MEMBRANE if s.membrane else scan.OUT_THRESHOLD
+        kind = chunks.OUT_MEMBRANE if s.membrane else chunks.OUT_THRESHOLD
         return [_line_forward(x, _resetting_line(leak, s), kind, s.v_threshold, s.strict)]
     out = torch.empty_like(x)
     _run(
@@ -237,7 +239,7 @@ def resetting_backward(grads: Tensors, tensors: Tensors, s: Resetting, needs: li
     per_neuron = leak.numel() > 1
     if s.reset == NONE and _in_chunks(x):
         to_x, to_decay, to_gain, to_alpha = _line_backward(
-            *(grads[0], x, _resetting_line(leak, s), scan.OUT_MEMBRANE if s.membrane else scan.OUT_THRESHOLD),
+            *(grads[0], x, _resetting_line(leak, s), chunks.OUT_MEMBRANE if s.membrane else chunks.OUT_THRESHOLD),
             (needs[0], needs[1], needs[1] and s.decay_input),
             *(s.v_threshold, s.alpha, s.surrogate),
             alpha_pointer=_alpha(tensors, 2),
@@ -335,7 +337,7 @@ def first_crossing_forward(tensors: Tensors, s: FirstCrossing) -> Tensors:
     if not x.numel():
         return [torch.empty_like(x)]
     if _in_chunks(x):
-        kind = scan.OUT_MEMBRANE if s.membrane else scan.OUT_FIRST
+        kind = chunks.OUT_MEMBRANE if s.membrane else chunks.OUT_FIRST
         return [_line_forward(x, _Line(beta, torch.ones_like(beta)), kind, s.v_threshold)]
     out = torch.empty_like(x)
     _run(
@@ -358,7 +360,7 @@ def first_crossing_backward(grads: Tensors, tensors: Tensors, s: FirstCrossing, 
         return _nothing(tensors, needs)
     if _in_chunks(x):
         to_x, to_beta, _, to_alpha = _line_backward(
-            *(grads[0], x, _Line(beta, torch.ones_like(beta)), scan.OUT_MEMBRANE if s.membrane else scan.OUT_FIRST),
+            *(grads[0], x, _Line(beta, torch.ones_like(beta)), chunks.OUT_MEMBRANE if s.membrane else chunks.OUT_FIRST),
             (needs[0], needs[1], False),
             *(s.v_threshold, s.alpha, s.surrogate),
             alpha_pointer=_alpha(tensors, 2),
@@ -405,11 +407,11 @@ def drawn_forward(tensors: Tensors, s: Drawn) -> Tensors:
     if not x.numel():
         return [torch.empty_like(x)]
     if _in_chunks(x):
-        kind = scan.OUT_MEMBRANE if s.membrane else scan.OUT_DRAW
+        kind = chunks.OUT_MEMBRANE if s.membrane else chunks.OUT_DRAW
         return [_line_forward(x, _drawn_line(x, s), kind, noise=noise)]
     out = torch.empty_like(x)
     _run(
-        scan.drawn_forward,
+        draws.drawn_forward,
         launch.programs,
         *(x, *noise, out, N, float(s.decay)),
         T=T,
@@ -432,11 +434,11 @@ def drawn_backward(grads: Tensors, tensors: Tensors, s: Drawn, needs: list[bool]
     of_sigmoid = s.gradient == SIGMOID_GRADIENT and not s.membrane
     assert of_sigmoid or s.membrane or s.gradient == STRAIGHT_THROUGH
     if _in_chunks(x):
-        kind = scan.OUT_DRAW if of_sigmoid else scan.OUT_MEMBRANE
+        kind = chunks.OUT_DRAW if of_sigmoid else chunks.OUT_MEMBRANE
         return [_line_backward(grads[0], x, _drawn_line(x, s), kind, (True, False, False))[0], *none]
     to_x = torch.empty_like(x)
     _run(
-        scan.drawn_backward,
+        draws.drawn_backward,
         launch.programs,
         *(grads[0], x, _scratch(x, to_x) if of_sigmoid else None, to_x, N, float(s.decay)),
         T=T,
@@ -464,7 +466,7 @@ def guessed_forward(tensors: Tensors, s: Guessed) -> Tensors:
     out = torch.empty_like(x)
     sums = _empty(x, launch.programs, pairs) if s.errors and pairs else None
     _run(
-        scan.guessed_forward,
+        draws.guessed_forward,
         launch.programs,
         *(x, v_threshold, *_noise(tensors[2:], s.given), out, sums, N, float(s.beta)),
         T=T,
@@ -488,7 +490,7 @@ def guessed_backward(grads: Tensors, tensors: Tensors, s: Guessed, needs: list[b
     to_threshold = _empty(x, launch.programs) if needs[1] else None
     sums = _partial(needs, fixed, x, launch.programs)
     _run(
-        scan.guessed_backward,
+        draws.guessed_backward,
         launch.programs,
         *(grads[0], of_errors, x, v_threshold, *_noise(tensors[2:], s.given)),
         *(to_x, to_threshold, _alpha(tensors, fixed), sums, N, float(s.alpha), float(s.beta)),

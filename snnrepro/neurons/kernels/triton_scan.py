@@ -20,13 +20,13 @@ from snnrepro.neurons.kernels.triton_math import (
     derivative,
     fire,
     kernel,
-    noise_of,
+    neurons_of,
     of_alpha,
-    of_draw,
     place,
     read,
     read_width,
     sigmoid,
+    store_sum,
 )
 
 SOFT = tl.constexpr(families.SOFT)
@@ -34,21 +34,6 @@ HARD = tl.constexpr(families.HARD)
 PSU = tl.constexpr(families.PSU)
 IPSU = tl.constexpr(families.IPSU)
 RPSU = tl.constexpr(families.RPSU)
-
-# What the linear scan does with its membrane.
-OUT_MEMBRANE, OUT_THRESHOLD, OUT_DRAW, OUT_FIRST = (tl.constexpr(i) for i in range(4))
-
-
-@kernel
-def _neurons(N, BLOCK: tl.constexpr):
-    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    return n, n < N
-
-
-@kernel
-def _store_sum(pointer, each):
-    if pointer is not None:
-        tl.store(pointer + tl.program_id(0), tl.sum(each, 0))
 
 
 # Charge, fire and reset.
@@ -89,7 +74,7 @@ def resetting_forward(
     BLOCK: tl.constexpr,
 ):
     """leak `[N]` where PER_NEURON is 1, `[1]` where it is 0. Reads x (4), writes out (4)."""
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     rate = read(leak, n * PER_NEURON, inside)
     v = tl.zeros([BLOCK], tl.float32) + rest
     for t in tl.range(T, num_stages=STAGES):
@@ -130,7 +115,7 @@ def resetting_backward(
 
     to_leak `[N]` where PER_NEURON is 1, else `[programs]`.
     """
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     rate = read(leak, n * PER_NEURON, inside)
     width = read_width(alpha_pointer, alpha)
     resetting_forward(
@@ -172,12 +157,12 @@ def resetting_backward(
             tl.store(to_x + at, to_h * rate if DECAY_INPUT else to_h, mask=inside)
         to_v = to_h * (1.0 - rate)
         h = h_before
-    _store_sum(to_alpha, sum_alpha)
+    store_sum(to_alpha, sum_alpha)
     if to_leak is not None:
         if PER_NEURON == 1:
             tl.store(to_leak + n, sum_leak, mask=inside)
         else:
-            _store_sum(to_leak, sum_leak)
+            store_sum(to_leak, sum_leak)
 
 
 # A reset estimated from the sigmoid of a membrane without reset.
@@ -201,7 +186,7 @@ def estimated_forward(
     BLOCK: tl.constexpr,
 ):
     """Reads x or m or both (4 each), writes out (4); backward takes h and d instead."""
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     d = tl.zeros([BLOCK], tl.float32)
     r = tl.zeros([BLOCK], tl.float32)
     for t in tl.range(T, num_stages=STAGES):
@@ -256,7 +241,7 @@ def estimated_backward(
             x, m, None, scratch_h, scratch_d, N, v_threshold, decay, drop, T, KIND, MEMBRANE, STAGES, BLOCK
         )
         tl.debug_barrier()
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     width = read_width(alpha_pointer, alpha)
     to_d = tl.zeros([BLOCK], tl.float32)
     to_r = tl.zeros([BLOCK], tl.float32)  # to r[t]
@@ -282,7 +267,7 @@ def estimated_backward(
         if to_m is not None:
             tl.store(to_m + at, to_estimate, mask=inside)
         to_r = to_r * decay - to_h * drop
-    _store_sum(to_alpha, sum_alpha)
+    store_sum(to_alpha, sum_alpha)
 
 
 # The first crossing of a membrane without reset.
@@ -301,7 +286,7 @@ def _until_crossing(
     BLOCK: tl.constexpr,
 ):
     """Writes h or the spikes; the first step with h > v_threshold, T for none."""
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     h = tl.zeros([BLOCK], tl.float32)
     first = tl.zeros([BLOCK], tl.int32) + T
     for t in tl.range(T, num_stages=STAGES):
@@ -325,7 +310,7 @@ def first_crossing_forward(
     BLOCK: tl.constexpr,
 ):
     """Reads x (4), writes out (4)."""
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     _until_crossing(x, read(beta, n, inside), out, N, v_threshold, T, MEMBRANE, STAGES, BLOCK)
 
 
@@ -350,7 +335,7 @@ def first_crossing_backward(
     BLOCK: tl.constexpr,
 ):
     """Reads x, writes h; reads g and h, writes to_x: 20. The first crossing itself stays in registers."""
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     decay = read(beta, n, inside)
     width = read_width(alpha_pointer, alpha)
     first = _until_crossing(x, decay, scratch, N, v_threshold, T, True, STAGES, BLOCK)
@@ -380,214 +365,9 @@ def first_crossing_backward(
         if to_x is not None:
             tl.store(to_x + at, to_h, mask=inside)
         h = h_before
-    _store_sum(to_alpha, sum_alpha)
+    store_sum(to_alpha, sum_alpha)
     if to_beta is not None:
         tl.store(to_beta + n, sum_beta, mask=inside)
-
-
-# Spikes drawn with a probability.
-
-
-@kernel
-def drawn_forward(
-    x,
-    noise,
-    key,
-    draw,
-    out,
-    N,
-    decay,
-    T: tl.constexpr,
-    MEMBRANE: tl.constexpr,
-    STAGES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Reads x (4), noise (4) where given, writes out (4)."""
-    n, inside = _neurons(N, BLOCK)
-    hashed = of_draw(noise, key, draw)
-    d = tl.zeros([BLOCK], tl.float32)
-    for t in tl.range(T, num_stages=STAGES):
-        at = place(t, n, N)
-        d = (d + read(x, at, inside)) * decay
-        if MEMBRANE:
-            tl.store(out + at, d, mask=inside)
-        else:
-            drawn = noise_of(noise, hashed, t, n, at, inside) < sigmoid(d)
-            tl.store(out + at, tl.where(drawn, 1.0, 0.0), mask=inside)
-
-
-@kernel
-def drawn_backward(
-    g,
-    x,
-    scratch,
-    to_x,
-    N,
-    decay,
-    T: tl.constexpr,
-    OF_SIGMOID: tl.constexpr,
-    STAGES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """OF_SIGMOID: reads x, writes sigmoid'(d); reads it and g, writes to_x: 20. Else reads g, writes to_x: 8."""
-    n, inside = _neurons(N, BLOCK)
-    if OF_SIGMOID:
-        d = tl.zeros([BLOCK], tl.float32)
-        for t in tl.range(T, num_stages=STAGES):
-            at = place(t, n, N)
-            d = (d + read(x, at, inside)) * decay
-            p = sigmoid(d)
-            tl.store(scratch + at, p * (1.0 - p), mask=inside)
-        tl.debug_barrier()
-    to_d = tl.zeros([BLOCK], tl.float32)
-    for back in tl.range(T, num_stages=STAGES):
-        at = place(T - 1 - back, n, N)
-        up = read(g, at, inside)
-        if OF_SIGMOID:
-            up *= read(scratch, at, inside)
-        to_d = (to_d + up) * decay
-        tl.store(to_x + at, to_d, mask=inside)
-
-
-# A membrane estimated from each step's own input.
-
-
-@kernel
-def _guess(x, noise, hashed, t, n, at, inside):
-    """b."""
-    return noise_of(noise, hashed, t, n, at, inside) < sigmoid(x)
-
-
-@kernel
-def guessed_forward(
-    x,
-    v_threshold,
-    noise,
-    key,
-    draw,
-    out,
-    errors,
-    N,
-    beta,
-    T: tl.constexpr,
-    MEMBRANE: tl.constexpr,
-    CURRENT: tl.constexpr,
-    STAGES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """errors `[programs, T]`, or `[programs, T-1]` where CURRENT. Reads x (4), noise where given, writes out (4)."""
-    n, inside = _neurons(N, BLOCK)
-    hashed = of_draw(noise, key, draw)
-    threshold = tl.load(v_threshold).to(tl.float32)
-    vhat_before = tl.zeros([BLOCK], tl.float32)
-    v_before = tl.zeros([BLOCK], tl.float32)
-    for t in tl.range(T, num_stages=STAGES):
-        at = place(t, n, N)
-        current = read(x, at, inside)
-        vhat = tl.where(_guess(current, noise, hashed, t, n, at, inside), 0.0, current)
-        h = current + tl.where(t > 0, beta, 0.0) * (vhat if CURRENT else vhat_before)
-        s = fire(h, threshold, True)
-        tl.store(out + at, h if MEMBRANE else s, mask=inside)
-        v = (1.0 - s) * h
-        if errors is not None:
-            if CURRENT:
-                error = vhat - v_before
-                row = errors + tl.program_id(0) * (T - 1) + t - 1
-                tl.store(row, tl.sum(error * error, 0), mask=t > 0)
-            else:
-                error = vhat - v
-                tl.store(errors + tl.program_id(0) * T + t, tl.sum(error * error, 0))
-        vhat_before = vhat
-        v_before = v
-
-
-@kernel
-def guessed_backward(
-    g,
-    of_errors,
-    x,
-    v_threshold,
-    noise,
-    key,
-    draw,
-    to_x,
-    to_threshold,
-    alpha_pointer,
-    to_alpha,
-    N,
-    alpha,
-    beta,
-    T: tl.constexpr,
-    MEMBRANE: tl.constexpr,
-    CURRENT: tl.constexpr,
-    CODE: tl.constexpr,
-    STAGES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """of_errors `[T]` or `[T-1]`: the gradient of the errors. Reads g, x and noise where given, writes to_x: 12.
-
-    A step needs its neighbour's x and no membrane further back, so nothing is recomputed or kept.
-    """
-    n, inside = _neurons(N, BLOCK)
-    hashed = of_draw(noise, key, draw)
-    threshold = tl.load(v_threshold).to(tl.float32)
-    width = read_width(alpha_pointer, alpha)
-    last = place(T - 1, n, N)
-    current = read(x, last, inside)
-    guess = _guess(current, noise, hashed, T - 1, n, last, inside)
-    vhat = tl.where(guess, 0.0, current)
-    later = tl.zeros([BLOCK], tl.float32)  # to vhat[t] from h[t+1], or to v[t] from the error of t where CURRENT
-    sum_threshold = tl.zeros([BLOCK], tl.float32)
-    sum_alpha = tl.zeros([BLOCK], tl.float32)
-    for back in tl.range(T, num_stages=STAGES):
-        t = T - 1 - back
-        at = place(t, n, N)
-        up = read(g, at, inside)
-        earlier = inside & (t > 0)
-        x_before = read(x, at - N, earlier)
-        guess_before = _guess(x_before, noise, hashed, t - 1, n, at - N, earlier)
-        vhat_before = tl.where(guess_before, 0.0, x_before)  # 0 before the start, as x_before is
-        factor = tl.where(t > 0, beta, 0.0)
-        h = current + factor * (vhat if CURRENT else vhat_before)
-        s = fire(h, threshold, True)
-        to_vhat = tl.zeros([BLOCK], tl.float32)
-        to_v = tl.zeros([BLOCK], tl.float32)
-        if CURRENT:
-            to_v = later
-            if of_errors is not None:
-                h_before = x_before + tl.where(t > 1, beta, 0.0) * vhat_before
-                error = vhat - (1.0 - fire(h_before, threshold, True)) * h_before
-                to_vhat = 2.0 * tl.load(of_errors + t - 1, mask=t > 0, other=0.0) * error
-                later = -to_vhat
-        else:
-            to_vhat = later
-            if of_errors is not None:
-                to_error = 2.0 * tl.load(of_errors + t) * (vhat - (1.0 - s) * h)
-                to_vhat += to_error
-                to_v = -to_error
-        to_s = -h * to_v
-        to_h = (1.0 - s) * to_v
-        if MEMBRANE:
-            to_h += up
-        else:
-            to_s += up
-        u = h - threshold
-        through = to_s * derivative(u, width, CODE)
-        to_h += through
-        sum_threshold += through
-        if to_alpha is not None:
-            sum_alpha += of_alpha(u, through, width, CODE)
-        if CURRENT:
-            to_vhat += factor * to_h
-        else:
-            later = factor * to_h
-        if to_x is not None:
-            tl.store(to_x + at, to_h + tl.where(guess, 0.0, to_vhat), mask=inside)
-        current = x_before
-        guess = guess_before
-        vhat = vhat_before
-    _store_sum(to_alpha, sum_alpha)
-    _store_sum(to_threshold, -sum_threshold)
 
 
 # A threshold that adapts.
@@ -610,7 +390,7 @@ def adaptive_forward(
     BLOCK: tl.constexpr,
 ):
     """Reads x (4), writes out (4), or h and a (8) for backward."""
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     of_h = read(decay_h, n, inside)
     of_a = read(decay_a, n, inside)
     h = tl.zeros([BLOCK], tl.float32)
@@ -655,7 +435,7 @@ def adaptive_backward(
     """Reads x, writes h and a, reads g, h and a, writes to_x: 28; x once more where decay_h learns."""
     adaptive_forward(x, decay_h, decay_a, None, scratch_h, scratch_a, N, v_threshold, beta, T, MEMBRANE, STAGES, BLOCK)
     tl.debug_barrier()
-    n, inside = _neurons(N, BLOCK)
+    n, inside = neurons_of(N, BLOCK)
     of_h = read(decay_h, n, inside)
     of_a = read(decay_a, n, inside)
     width = read_width(alpha_pointer, alpha)
@@ -695,150 +475,8 @@ def adaptive_backward(
         from_s = (1.0 - of_a) * to_a - theta * to_h
         h = h_before
         a = a_before
-    _store_sum(to_alpha, sum_alpha)
+    store_sum(to_alpha, sum_alpha)
     if to_decay_h is not None:
         tl.store(to_decay_h + n, sum_h, mask=inside)
     if to_decay_a is not None:
         tl.store(to_decay_a + n, sum_a, mask=inside)
-
-
-# Few neurons, many steps: w[t] = decay w[t-1] + gain x[t], CHUNK steps at once, so that a step does not wait for the
-# one before. h = rest + w.
-
-
-@kernel
-def _compose(decay_1, sum_1, decay_2, sum_2):
-    """The second step after the first, each w -> decay w + sum."""
-    return decay_1 * decay_2, decay_2 * sum_1 + sum_2
-
-
-@kernel
-def linear_forward(
-    x,
-    decay,
-    gain,
-    noise,
-    key,
-    draw,
-    out,
-    crossing,
-    N,
-    v_threshold,
-    rest,
-    T: tl.constexpr,
-    PER_NEURON: tl.constexpr,
-    OUT: tl.constexpr,
-    STRICT: tl.constexpr,
-    CHUNK: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """decay, gain `[N]` or `[1]`; crossing `[N]`, the first step with h > v_threshold or T. Reads x, writes out: 8."""
-    n, inside = _neurons(N, BLOCK)
-    factor = read(decay, n * PER_NEURON, inside)
-    scale = read(gain, n * PER_NEURON, inside)
-    hashed = of_draw(noise, key, draw) if OUT == OUT_DRAW else 0
-    carry = tl.zeros([BLOCK], tl.float32)
-    first = tl.zeros([BLOCK], tl.int32) + T
-    step = tl.arange(0, CHUNK)[:, None]
-    neuron = n[None, :]
-    factors = tl.zeros([CHUNK, BLOCK], tl.float32) + factor[None, :]
-    for start in tl.range(0, T, CHUNK):
-        t = start + step
-        at = place(t, neuron, N)
-        there = (t < T) & inside[None, :]
-        powers, sums = tl.associative_scan((factors, scale[None, :] * read(x, at, there)), 0, _compose)
-        w = powers * carry[None, :] + sums
-        carry = tl.sum(tl.where(step == CHUNK - 1, w, 0.0), 0)
-        h = rest + w
-        if crossing is not None or OUT == OUT_FIRST:
-            first = tl.minimum(first, tl.min(tl.where((h > v_threshold) & (t < T), t, T), 0))
-        if OUT == OUT_MEMBRANE:
-            result = h
-        elif OUT == OUT_THRESHOLD:
-            result = fire(h, v_threshold, STRICT)
-        elif OUT == OUT_DRAW:
-            result = tl.where(noise_of(noise, hashed, t, neuron, at, there) < sigmoid(h), 1.0, 0.0)
-        else:
-            result = tl.where(t == first[None, :], 1.0, 0.0)
-        tl.store(out + at, result, mask=there)
-    if crossing is not None:
-        tl.store(crossing + n, first, mask=inside)
-
-
-@kernel
-def linear_backward(
-    g,
-    h,
-    x,
-    crossing,
-    decay,
-    gain,
-    to_x,
-    to_decay,
-    to_gain,
-    alpha_pointer,
-    to_alpha,
-    N,
-    alpha,
-    v_threshold,
-    rest,
-    T: tl.constexpr,
-    PER_NEURON: tl.constexpr,
-    OUT: tl.constexpr,
-    ONLY_BEFORE: tl.constexpr,
-    CODE: tl.constexpr,
-    CHUNK: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """to_decay, to_gain `[N]`. h `[T, N]` fp32, another pass's, if OUT or to_decay need it.
-
-    Reads g and h, writes to_x: 12; h again for to_decay, x for to_gain.
-    """
-    n, inside = _neurons(N, BLOCK)
-    factor = read(decay, n * PER_NEURON, inside)
-    scale = read(gain, n * PER_NEURON, inside)
-    width = read_width(alpha_pointer, alpha)
-    carry = tl.zeros([BLOCK], tl.float32)
-    once = tl.zeros([BLOCK], tl.float32)
-    twice = tl.zeros([BLOCK], tl.float32)
-    sum_decay = tl.zeros([BLOCK], tl.float32)
-    sum_gain = tl.zeros([BLOCK], tl.float32)
-    sum_alpha = tl.zeros([BLOCK], tl.float32)
-    step = tl.arange(0, CHUNK)[:, None]
-    factors = tl.zeros([CHUNK, BLOCK], tl.float32) + factor[None, :]
-    for back in tl.range(0, T, CHUNK):
-        t = (T + CHUNK - 1) // CHUNK * CHUNK - CHUNK - back + step
-        at = place(t, n[None, :], N)
-        there = (t < T) & inside[None, :]
-        to_w = read(g, at, there)
-        if OUT == OUT_FIRST:
-            if ONLY_BEFORE:
-                first = tl.load(crossing + n, mask=inside, other=0)
-                to_w = tl.where(t < first[None, :], to_w, 0.0)
-            sums = tl.cumsum(to_w, 0, reverse=True) + once[None, :]
-            once = tl.sum(tl.where(step == 0, sums, 0.0), 0)
-            to_w = tl.cumsum(sums, 0, reverse=True) + twice[None, :]
-            twice = tl.sum(tl.where(step == 0, to_w, 0.0), 0)
-        if OUT == OUT_DRAW:
-            p = sigmoid(read(h, at, there))
-            to_w *= p * (1.0 - p)
-        elif OUT != OUT_MEMBRANE:
-            u = read(h, at, there) - v_threshold
-            to_w *= derivative(u, width, CODE)
-            if to_alpha is not None:
-                sum_alpha += tl.sum(of_alpha(u, to_w, width, CODE), 0)
-        powers, sums = tl.associative_scan((factors, to_w), 0, _compose, reverse=True)
-        to_w = powers * carry[None, :] + sums
-        carry = tl.sum(tl.where(step == 0, to_w, 0.0), 0)
-        if to_x is not None:
-            tl.store(to_x + at, to_w * scale[None, :], mask=there)
-        if to_decay is not None:
-            w = tl.where(t > 0, read(h, at - N, there & (t > 0)) - rest, 0.0)
-            sum_decay += tl.sum(to_w * w, 0)
-        if to_gain is not None:
-            sum_gain += tl.sum(to_w * read(x, at, there), 0)
-    _store_sum(to_alpha, sum_alpha)
-    if to_decay is not None:
-        tl.store(to_decay + n, sum_decay, mask=inside)
-    if to_gain is not None:
-        tl.store(to_gain + n, sum_gain, mask=inside)
