@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snnrepro.config.compose import Job, compose_jobs, with_sections, with_sweep
 from snnrepro.errors import UserError
+from snnrepro.processes import this_task
 
 
 def launch(task: Callable[[], object]) -> int:
@@ -38,6 +39,8 @@ def launch(task: Callable[[], object]) -> int:
         if len(jobs) > 1:
             report(jobs)
         return 130
+    if this_task().rank:  # the first task of a job speaks for all
+        return 0
     return report(jobs) if jobs else 0
 
 
