@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 JOIN_SECONDS = 300  # for all tasks of a job to start
-STOP_SECONDS = 10  # for a process to end when asked to
+STOP_SECONDS = 4  # for a process to end when asked to; what it has saved is whole at any moment
 NEWS_SECONDS = 1  # for the cause to be heard after its consequence: where one process fails, others lose it
 
 

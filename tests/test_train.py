@@ -1,7 +1,6 @@
 """What a user sees of train.py: the table, the record, skip and overwrite, resume, sweeps, failures."""
 
 import csv
-import fcntl
 import json
 import os
 import re
@@ -228,19 +227,6 @@ def test_interrupted_run_goes_on_and_ends_as_if_never_interrupted(train, tmp_pat
             assert resumed["metrics"][name] == value, name
     rows = [[{**row, "seconds": ""} for row in curves(tmp_path / place)] for place in ("cut", "runs")]
     assert rows[0] == rows[1]
-
-
-def test_second_process_with_the_same_identity_is_refused(train, tmp_path):
-    assert train(SMOKE)[0] == 0
-    folder = next((tmp_path / "runs").rglob("run.json")).parent
-    with (folder / "lock").open("w") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        lock.write("process 1 on elsewhere")
-        lock.flush()
-        code, _, err = train(SMOKE, "overwrite=true")
-    assert "is being run by process 1 on elsewhere" in err
-    assert code == 1
-    assert one_record(tmp_path / "runs")["status"] == "completed"
 
 
 def test_unwritable_run_folder_is_one_line(train, tmp_path):

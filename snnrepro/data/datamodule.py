@@ -207,6 +207,9 @@ class DataModule(L.LightningDataModule):
         )
         if training:
             self._train_batches = batches
+            if self.trainer is not None:
+                # Loader processes fetch ahead, in a resumed run before Lightning says which epoch it is.
+                batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return DataLoader(
             dataset,
             sampler=batches,  # a sampler of whole batches: batch_size=None
