@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from snnrepro.command import Parser, ended
 from snnrepro.errors import UserError
 from snnrepro.pictures import save_png
+from snnrepro.writing import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -195,9 +196,8 @@ def animation(chosen: list[Sample], file: Path) -> None:
         pictures.append(canvas)
     file.parent.mkdir(parents=True, exist_ok=True)
     timing: dict[str, Any] = {"duration": max(30, 2000 // steps), "loop": 0}
-    partial = file.with_name(f"{file.name}.partial")
-    pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], **timing)
-    partial.replace(file)
+    with written_whole(file) as partial:
+        pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], **timing)
 
 
 def preview_data(overrides: list[str], count: int, seed: int, folder: Path) -> None:

@@ -24,6 +24,7 @@ from snnrepro.ledger.groups import groups
 from snnrepro.ledger.runs import Records
 from snnrepro.ledger.summaries import DISTURBED, DISTURBED_MEANS, FEW, claims_summary, runs_summary, runs_values
 from snnrepro.ledger.tables import show
+from snnrepro.writing import written_whole
 
 ROOT = CONFIGS.parent
 
@@ -93,9 +94,8 @@ def report(records: Records, out: Path, arguments: argparse.Namespace) -> None:
         out / "report.html": page(page_data(records, judged, out, made)),
     }
     for file, text in written.items():
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
+        with written_whole(file) as partial:
+            partial.write_text(text, encoding="utf-8")
     drawn = 0
     if not arguments.no_plots:
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:

@@ -209,7 +209,8 @@ class DataModule(L.LightningDataModule):
             self._train_batches = batches
             if self.trainer is not None:
                 # Loader processes fetch ahead, in a resumed run before Lightning says which epoch it is.
-                batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+                progress: Any = self.trainer.fit_loop.epoch_progress.current
+                batches.set_epoch(progress.processed)
         return DataLoader(
             dataset,
             sampler=batches,  # a sampler of whole batches: batch_size=None

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, TextIO
 from omegaconf import DictConfig, OmegaConf
 
 from snnrepro.errors import UserError
+from snnrepro.writing import written_whole
 
 FORMAT = 2  # 2: layers, operations, counters; the identity no longer holds the cost model
 RESERVE_BYTES = 2**16
@@ -245,6 +247,8 @@ class Run:
         if self._stale:
             print(f"the earlier run in {self.folder} was kept", file=sys.stderr)
             return
+        if not self._is_ours():  # removed meanwhile, as has been said: nothing is left to record
+            return
         self.record.update(results or {})
         self.record.update(status=status, error=error)
         self.record["sessions"][-1]["seconds"] = round(time.monotonic() - self._started, 3)
@@ -253,7 +257,15 @@ class Run:
         try:
             self._write()
         except OSError as problem:
+            Run.unfinished += status == "completed"
             print(f"error: the record could not be written: {problem.strerror}", file=sys.stderr)
+
+    def _is_ours(self) -> bool:
+        """Whether the folder is still the one that this run has locked."""
+        try:
+            return self._lock is None or os.path.samestat(os.fstat(self._lock.fileno()), (self.folder / "lock").stat())
+        except OSError:
+            return False
 
     def _scrub(self, text: str) -> str:
         """Without this machine's paths."""
@@ -265,18 +277,15 @@ class Run:
         return re.sub(r"(?<![\w<>.~/-])/(?:[^\s/:'\"]+/)+", "", text)
 
     def _write(self) -> None:
-        partial = self.folder / "run.json.partial"
-        with partial.open("w") as file:
+        with written_whole(self.folder / "run.json") as partial, partial.open("w") as file:
             json.dump(self.record, file, indent=2, allow_nan=False)
             file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.folder / "run.json")
 
     def _unlock(self) -> None:
         if self._lock is not None:
             (self.folder / "lock").unlink(missing_ok=True)
-            self._lock.close()
+            with suppress(OSError):  # on a full disk what it still holds has no room
+                self._lock.close()
             self._lock = None
 
 
@@ -302,6 +311,12 @@ def explain(error: Exception) -> str | None:
         return "out of memory: lower dataset.batch_size, dataset.num_steps or the size of the architecture"
     if isinstance(error, UserError):
         return text
+    if "DataLoader worker" in text:
+        reason = text.partition("DataLoader worker")[2].splitlines()[0]
+        return (
+            f"a loader process ended (worker{reason}): the same command goes on from the last epoch; where memory "
+            "has run out, lower dataset.num_workers or dataset.batch_size"
+        )
     return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
 
 

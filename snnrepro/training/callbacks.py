@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from snnrepro.metrics.sparsity import SpikeCounter
+from snnrepro.writing import written_whole
 
 
 class Curves(Callback):
@@ -124,6 +125,5 @@ def write_csv(file: Path, rows: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
-    partial = file.with_suffix(".partial")
-    partial.write_text(text.getvalue())
-    partial.replace(file)
+    with written_whole(file) as partial:
+        partial.write_text(text.getvalue())

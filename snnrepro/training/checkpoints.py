@@ -4,10 +4,8 @@ checkpoints/last.ckpt: everything, after every epoch. previous.ckpt: the same, a
 of the epoch that did best. An epoch that was cut off is trained again, with the same draws.
 """
 
-import os
 import sys
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from snnrepro.errors import UserError, first_line
+from snnrepro.writing import written_whole
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 GO_ON = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")  # what a trainer needs
@@ -31,27 +30,11 @@ def write(saved: dict[str, Any], file: Path, keep: Path | None = None) -> None:
 
     keep: where the file that has the name now goes. Raises OSError where it cannot be written; nothing changed then.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    try:
+    with written_whole(file, keep) as partial:
         with partial.open("wb") as stream:
             torch.save(saved, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
         if (damage := _damage(partial)) is not None:
             raise OSError(f"{file.name} was just written and is damaged ({damage}): check the disk")
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-    if keep is not None and file.exists():
-        file.replace(keep)
-    partial.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -124,6 +107,7 @@ class Checkpoints(Checkpoint):
 
     def __init__(self, folder: Path, monitor: str, first_epoch: int) -> None:
         self.folder = folder
+        self._run = _number(folder.parent)
         self.monitor = monitor
         self.first_epoch = first_epoch
         self.best_epoch: int | None = None
@@ -136,6 +120,9 @@ class Checkpoints(Checkpoint):
         self.best_epoch, self.best_value = state_dict["best_epoch"], float(state_dict["best_value"])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if _number(self.folder.parent) != self._run:
+            raise UserError(f"the run folder {self.folder.parent} was removed while the run went on: start it again")
+        self.folder.mkdir(exist_ok=True)
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and trainer.current_epoch >= self.first_epoch and float(value) > self.best_value:
             self.best_epoch, self.best_value = trainer.current_epoch, float(value)
@@ -143,6 +130,14 @@ class Checkpoints(Checkpoint):
                 write({"epoch": trainer.current_epoch, "state_dict": pl_module.state_dict()}, self.folder / BEST)
         # Last: what it says of the best epoch is on the disk by now.
         trainer.save_checkpoint(self.folder / LAST)
+
+
+def _number(folder: Path) -> int | None:
+    """By which a folder is known from another of its name made later; None where there is none."""
+    try:
+        return folder.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 class CheckpointFiles(CheckpointIO):

@@ -1,0 +1,34 @@
+"""Files that are written whole or not at all: a reader never sees half of one, and a full disk leaves the old one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(file: Path, keep: Path | None = None) -> Iterator[Path]:
+    """Context with a path to write to, which takes the name of `file` once all of it is on the disk.
+
+    keep: where the file that has the name now goes. Where anything fails, nothing has changed.
+    """
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        yield partial
+        _on_disk(partial)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    if keep is not None and file.exists():
+        file.replace(keep)
+    partial.replace(file)
+    _on_disk(file.parent)
+
+
+def _on_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
