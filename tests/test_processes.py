@@ -76,7 +76,7 @@ def test_two_processes_give_the_metrics_of_one_with_the_doubled_batch_and_count_
             assert two[part][name] == pytest.approx(value, rel=1e-9), (part, name)
     for name, value in one["metrics"].items():
         if name.startswith("test/") and "per_second" not in name and value is not None:
-            assert two["metrics"][name] == pytest.approx(value, rel=1e-9), name
+            assert two["metrics"][name] == pytest.approx(value, rel=1e-6), name  # torchmetrics adds up in fp32
     ones, twos = (
         np.genfromtxt(next((tmp_path / f).rglob("curves.csv")), delimiter=",", names=True) for f in ("runs", "two")
     )

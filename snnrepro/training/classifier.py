@@ -117,7 +117,7 @@ class Classifier(L.LightningModule):
         if not losses:
             return task
         auxiliary = torch.stack(losses).sum()
-        self.auxiliary.update(auxiliary.detach(), samples)
+        self.auxiliary.update(auxiliary.detach().expand(samples))
         self.log("train/auxiliary_loss", self.auxiliary, on_step=False, on_epoch=True, batch_size=samples)
         return self.loss.with_auxiliary(task, auxiliary, self.current_epoch)
 
@@ -140,7 +140,8 @@ class Classifier(L.LightningModule):
         """Exact over partial batches: sums and counts, not means of means. Mixed labels count as their largest."""
         samples = y.shape[0]
         labels = y.argmax(1) if y.ndim == 2 else y
-        self.losses[key].update(loss.detach(), samples)  # type: ignore[operator]
+        # Once for every sample: without its check for NaN torchmetrics (1.9) forgets a weight given beside the value.
+        self.losses[key].update(loss.detach().expand(samples))  # type: ignore[operator]
         correct = self.readout(outputs.detach()).argmax(1) == labels
         self.accuracies[key].update(correct.float())  # type: ignore[operator]
         # Test metrics reach the dashboard with the record's names and nulls, not from here.

@@ -1,6 +1,7 @@
 """What the trainer does with a neuron's hooks: epochs, auxiliary losses, draws, and which epoch may be the best."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,16 @@ def test_peak_memory_is_of_the_run_and_not_of_what_the_process_did_before():
     del large
     reset_peak_memory(cpu)
     assert peak_memory_mb(cpu) < before + 100
+
+
+def test_a_loss_is_the_mean_over_samples_whatever_the_batches(train, tmp_path):
+    """359 test digits and 1,295 training digits leave a last batch that is not full."""
+    words = ["neuron=lif", "neuron.v_threshold=0.1", "architecture.batch_norm=false", "architecture.hidden=[32]"]
+    for size in (100, 71):
+        assert train(*words, "optimizer.lr=0.0", "trainer.max_epochs=1", f"dataset.batch_size={size}")[0] == 0
+    found = [json.loads(file.read_text())["metrics"]["test/loss"] for file in tmp_path.rglob("run.json")]
+    assert len(found) == 2
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    one, other = (next(csv.DictReader(file.read_text().splitlines())) for file in tmp_path.rglob("curves.csv"))
+    for name in ("train/loss", "validation/loss"):
+        assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-5)
