@@ -42,7 +42,8 @@ class Curves(Callback):
         self._counter = SpikeCounter(network_of(pl_module)) if self.spikes else None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if self._counter is not None:  # for this batch alone: the epoch holds a validation pass too
+        # For this batch alone, the epoch holds a validation pass too; and not for a sample that another process counts.
+        if self._counter is not None and pl_module.weight_of_batch(batch_idx):
             self._counter.__enter__()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
