@@ -17,9 +17,10 @@ def train(_: DictConfig) -> None:
 
     from snnrepro.config.compose import compose_job
     from snnrepro.ledger.record import Run
+    from snnrepro.signals import StopSignals
 
     job = compose_job(list(HydraConfig.get().overrides.task))  # with what an experiment adds for a neuron or a scale
-    with Run(job.config, job.choices, job.overrides) as run:
+    with StopSignals(), Run(job.config, job.choices, job.overrides) as run:
         if not run.ready:
             return
         from snnrepro.training.session import Session  # torch and Lightning: seconds
