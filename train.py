@@ -17,18 +17,17 @@ def train(_: DictConfig) -> None:
 
     from snnrepro.config.compose import compose_job
     from snnrepro.ledger.record import Run
+    from snnrepro.processes import follow, this_task, work
     from snnrepro.signals import StopSignals
 
     job = compose_job(list(HydraConfig.get().overrides.task))  # with what an experiment adds for a neuron or a scale
-    with StopSignals(), Run(job.config, job.choices, job.overrides) as run:
-        if not run.ready:
+    task = this_task()
+    with StopSignals():
+        if task.rank:
+            follow(job.config, job.choices, task)
             return
-        from snnrepro.training.session import Session  # torch and Lightning: seconds
-
-        with Session(job.config, run.folder, run.identity) as session:
-            run.update(session.facts)
-            session.fit(run.checkpoint)
-            run.complete(session.test())
+        with Run(job.config, job.choices, job.overrides) as run:
+            work(job.config, run, task)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from snnrepro.config.compose import compose_jobs, with_sections, with_sweep
 from snnrepro.config.launchers import chosen_launcher
 from snnrepro.errors import UserError
+from snnrepro.processes import this_task
 from snnrepro.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def launch(task: Callable[..., Any]) -> int:
         if len(runs) > 1:
             report(runs, ended=launcher is None)
         return 130
+    if this_task().rank:  # the first task of a job speaks for all
+        return 0
     return report(runs)
 
 

@@ -1,12 +1,10 @@
 """A finished run's network, built again from its record and its best weights, in fp32 on the CPU."""
 
-import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -15,6 +13,7 @@ from snnrepro.config.compose import compose_job
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
 from snnrepro.ledger.record import read_record
+from snnrepro.training.checkpoints import load_weights
 from snnrepro.training.session import Session
 
 
@@ -44,17 +43,13 @@ def restored_run(folder: Path, here: DictConfig) -> Restored:
         raise UserError(f"{folder} is no finished run, its record says {record.get('status')}: run its command again")
     # Where it was trained, watched and priced is not asked of this machine.
     ours: dict[str, Any] = {key: here[key] for key in ("paths", "logger", "energy", "measure", "overwrite")}
-    ours["trainer"] = record["config"]["trainer"] | {"accelerator": "cpu", "precision": "32-true"}
+    ours["trainer"] = record["config"]["trainer"] | {"accelerator": "cpu", "precision": "32-true", "devices": 1}
     config = OmegaConf.create(record["config"] | ours)
     check(config)
     with tempfile.TemporaryDirectory() as scratch, Session(config, Path(scratch), ("", "", "")) as session:
-        try:
-            saved = torch.load(weights, map_location="cpu", weights_only=True)
-            session.classifier.load_state_dict(saved["state_dict"])
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
-            raise UserError(f"{weights} is damaged or of other code: train again with overwrite=true") from None
         classifier = session.classifier
-        return Restored(record, int(saved["epoch"]), classifier.network.eval(), classifier.readout, session.data)
+        epoch = load_weights(classifier, weights)
+        return Restored(record, epoch, classifier.network.eval(), classifier.readout, session.data)
 
 
 def restored(folder: Path, data_dir: str | None = None) -> tuple[nn.Module, Tensor]:

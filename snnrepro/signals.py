@@ -55,7 +55,7 @@ class StopSignals:
                 handler(number, None)
                 return
         job = os.environ.get("SLURM_JOB_ID")
-        if job is None:
+        if job is None or os.environ.get("SLURM_PROCID", "0") != "0":  # of a job's tasks the first speaks for all
             return
         try:
             done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)

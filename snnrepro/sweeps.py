@@ -4,13 +4,15 @@ Hydra's launchers wait for results one after the other, and end, or wait for eve
 Records are the results here, so that they are only asked to start the jobs.
 """
 
+import io
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def _on_slurm(config: DictConfig, start: Start) -> None:
     from submitit.core.utils import FailedJobError
 
     try:
-        with _unattended(SlurmJob, "results", lambda job: [job]):
+        with _unattended(SlurmJob, "results", lambda job: [job]), redirect_stderr(io.StringIO()):  # told below
             jobs = start()
     except (FailedJobError, OSError, RuntimeError, ValueError) as error:
         lines = [line for line in str(error).splitlines() if line.startswith("sbatch: error:")]
@@ -105,6 +107,9 @@ def _in_queue(number: str) -> bool:
 
 def _on_ray(config: DictConfig, start: Start) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    if config.hydra.launcher.ray.init.get("address") is None:
+        # Ray would write the password of what it starts to the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     settings: Any = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)

@@ -82,7 +82,7 @@ def run_one_batch(overrides: list[str], folder: Path) -> dict:
     check(job.config)
     with Session(job.config, folder, ("experiment", "neuron-hash", "seed0")) as session:
         assert isinstance(session.data, DataModule)
-        session.fit(None)
+        session.fit()
         return session.test()["metrics"]
 
 
@@ -101,7 +101,7 @@ def test_experiment_takes_a_training_step_at_its_full_size(experiment, synthetic
     with Session(job.config, tmp_path, ("experiment", "neuron-hash", "seed0")) as session:
         network = session.classifier.network
         before = {name: value.clone() for name, value in network.named_parameters()}
-        session.fit(None)
+        session.fit()
         assert np.isfinite(session.curves.rows[0]["train/loss"])
         changed = [name for name, value in network.named_parameters() if not torch.equal(value, before[name])]
         assert any(name.startswith("readout") for name in changed)
@@ -161,7 +161,7 @@ def test_the_record_says_how_many_test_samples_a_dropped_batch_leaves(synthetic,
     words = ["experiment=mpe_psn/dvs_gesture", "trainer=smoke", "architecture.layers=[4,M,4,M]", "dataset.batch_size=8"]
     job = compose_job([*words, "trainer.limit_eval_batches=null", "architecture.hidden=[8]", "dataset.num_steps=2"])
     with Session(job.config, tmp_path, ("experiment", "neuron-hash", "seed0")) as session:
-        session.fit(None)
+        session.fit()
         samples = session.facts["samples"]
         assert (samples["test"], samples["test_available"]) == (56, 60)
         session.test()
@@ -179,5 +179,5 @@ def test_an_augmentation_of_events_is_told_the_epoch_of_the_training(synthetic, 
     words = ["dataset=nmnist", "dataset.num_steps=2", "architecture.hidden=[4]", "dataset.batch_size=50"]
     job = compose_job([*words, "trainer.max_epochs=3", "trainer.progress_bar=false"])
     with Session(job.config, tmp_path, ("group", "neuron-hash", "seed0")) as session:
-        session.fit(None)
+        session.fit()
     assert seen == [0, 0, 1, 1, 2, 2]

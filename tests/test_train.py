@@ -234,7 +234,7 @@ def test_second_process_with_the_same_identity_is_refused(train, tmp_path):
     assert train(SMOKE)[0] == 0
     folder = next((tmp_path / "runs").rglob("run.json")).parent
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
         lock.write("process 1 on elsewhere")
         lock.flush()
         code, _, err = train(SMOKE, "overwrite=true")

@@ -49,6 +49,9 @@ def compose_jobs(arguments: list[str]) -> list[Job]:
     for overrides in expand([word for word in args.overrides if not is_of_hydra(word)], sweep=args.multirun):
         jobs.append(compose_job(overrides))
         check(jobs[-1].config)
+        devices = jobs[-1].config.trainer.get("devices", 1)
+        if args.multirun and devices != 1:
+            raise UserError(f"trainer.devices={devices}, but a job of a sweep takes one device: run it without -m")
     return jobs
 
 

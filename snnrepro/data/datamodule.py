@@ -21,6 +21,7 @@ from snnrepro.data.event_augment import EventAugmentation
 from snnrepro.data.samples import Batch, Chosen, EpochBatches, Samples
 from snnrepro.data.splits import Indices, balanced_subset, stratified_split
 from snnrepro.errors import UserError, require_positive
+from snnrepro.place import ALONE
 from snnrepro.types import Fraction, NonNegativeInt, PositiveInt
 
 
@@ -36,8 +37,8 @@ class DataModule(L.LightningDataModule):
     set after every epoch. Once `setup` has run, `splits` holds the sample counts and `facts` what else the record says
     of the data. train_samples: a seeded, balanced subset of the training samples (default: all). drop_last: the last
     batch of an epoch, where it is not full; drop_last_test: that of the test set too, which then has fewer samples, as
-    the record says. num_workers: loader processes (default: as many as pay). epochs: what
-    trainer.max_epochs is where nobody sets it.
+    the record says. num_workers: loader processes (default: as many as pay). epochs: what trainer.max_epochs is where
+    nobody sets it. batch_size is of the whole run: of `process.world` processes each has its part of every batch.
     Raises UserError for data that is missing or damaged and for sizes that do not fit it.
     """
 
@@ -82,6 +83,8 @@ class DataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.splits: dict[str, int] = {}
         self.facts: dict[str, Any] = {}
+        self.process = ALONE
+        self._train_batches: EpochBatches | None = None
         self.on_load: Callable[[Tensor], Tensor] | None = None  # what training samples pass through in the loader
         self._datasets: dict[str, Chosen] = {}
 
@@ -126,11 +129,22 @@ class DataModule(L.LightningDataModule):
                 f"dataset.drop_last_test=true and dataset.batch_size={self.batch_size} leave none of the {len(test):,} "
                 "test samples: lower the batch size"
             )
+        if self.batch_size < self.process.world:
+            raise UserError(
+                f"dataset.batch_size={self.batch_size} is for all {self.process.world} processes: raise it, or lower "
+                "trainer.devices"
+            )
         self._datasets = {
             "train": Chosen(train, chosen, True, self.on_load),
             "validation": Chosen(held_samples, held, False),
             "test": Chosen(test, np.arange(len(test)), False),
         }
+        for split, chosen_samples in self._datasets.items():
+            if len(chosen_samples) < self.process.world:
+                raise UserError(
+                    f"the {split} set holds {len(chosen_samples)} samples for {self.process.world} processes: lower "
+                    "trainer.devices"
+                )
         self.splits = {
             "train": len(chosen),
             "train_available": available,
@@ -168,7 +182,8 @@ class DataModule(L.LightningDataModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A training step's draws (mixing, dropout) depend on (seed, step) only, so that a resumed run repeats them."""
         if self.trainer is not None and self.trainer.training:
-            digest = hashlib.sha256(f"{self.seed}/{self.trainer.global_step}".encode()).digest()
+            of_process = f"/{self.process.rank}" if self.process.rank else ""
+            digest = hashlib.sha256(f"{self.seed}/{self.trainer.global_step}{of_process}".encode()).digest()
             torch.manual_seed(int.from_bytes(digest[:8], "big"))
         return batch
 
@@ -188,7 +203,10 @@ class DataModule(L.LightningDataModule):
             shuffle=training,
             drop_last=self.drops_last(split),
             seed=self.seed,
+            part=(self.process.rank, self.process.world),
         )
+        if training:
+            self._train_batches = batches
         return DataLoader(
             dataset,
             sampler=batches,  # a sampler of whole batches: batch_size=None
@@ -199,6 +217,10 @@ class DataModule(L.LightningDataModule):
             # Its own, or every epoch's start would draw from the global generator.
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+    def weight_of_batch(self, batch_idx: int) -> float:
+        """See snnrepro.data.samples.EpochBatches.weight_of; of the training batches, once there is a loader of them."""
+        return 1.0 if self._train_batches is None else self._train_batches.weight_of(batch_idx)
 
     def drops_last(self, split: str) -> bool:
         """Whether a last batch that is not full is left out. Under protocol paper `validation` is the test set."""
@@ -213,4 +235,4 @@ class DataModule(L.LightningDataModule):
         if self.num_workers is not None:
             return self.num_workers
         costly = per_sample or self.augmentation.per_image
-        return min(8, max(1, usable_cores() - 1)) if costly else 0
+        return min(8, max(1, usable_cores() // self.process.beside - 1)) if costly else 0

@@ -55,31 +55,59 @@ class PackedSamples(Samples):
 
 
 class EpochBatches(Sampler[Request]):
-    """Batches of indices whose order, and the seeds of their draws, depend on (seed, epoch) only."""
+    """Batches of indices whose order, and the seeds of their draws, depend on (seed, epoch) only.
 
-    def __init__(self, size: int, batch_size: int, *, shuffle: bool, drop_last: bool, seed: int) -> None:
-        self.size, self.batch_size, self.shuffle, self.drop_last, self.seed = (
-            size,
-            batch_size,
-            shuffle,
-            drop_last,
-            seed,
-        )
+    part: (rank, world) of a run in several processes: each has every world-th sample of a batch, so that together they
+    have each once. In training (shuffle) one that would have none takes the batch's first, to join in the step.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.size, self.batch_size, self.shuffle, self.drop_last = size, batch_size, shuffle, drop_last
+        self.seed, self.part = seed, part
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
+    @property
+    def _batches(self) -> int:
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
+
+    def __len__(self) -> int:
+        return self._batches - (not self.shuffle and self.samples_of(self._batches - 1) == 0)
+
+    def samples_of(self, batch: int, rank: int | None = None) -> int:
+        """How many samples of this batch a process has, or that of `rank`: 0 where there are fewer than processes."""
+        rank, world = self.part[0] if rank is None else rank, self.part[1]
+        return len(range(batch * self.batch_size, min((batch + 1) * self.batch_size, self.size))[rank::world])
+
+    def weight_of(self, batch: int) -> float:
+        """What the mean over this process's samples of a batch weighs in the mean over processes: 1 for equal parts."""
+        world = self.part[1]
+        return self.samples_of(batch) * world / sum(self.samples_of(batch, rank) for rank in range(world))
 
     def __iter__(self) -> Iterator[Request]:
         generator = np.random.default_rng([self.seed, self.epoch])
         order = generator.permutation(self.size) if self.shuffle else np.arange(self.size)
-        for i in range(len(self)):
-            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield torch.from_numpy(chosen), int(generator.integers(2**63))
+        rank, world = self.part
+        for i in range(self._batches):
+            batch = order[i * self.batch_size : (i + 1) * self.batch_size]
+            seeds = [int(generator.integers(2**63)) for _ in range(world)]
+            chosen = batch[rank::world]
+            if not len(chosen) and self.shuffle:
+                chosen = batch[:1]
+            if len(chosen):
+                yield torch.from_numpy(chosen), seeds[rank]
 
 
 class Chosen(Dataset[Batch]):

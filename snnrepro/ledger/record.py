@@ -33,9 +33,11 @@ PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydr
 # What says where and on what a run runs, not what it is: left out of the identity.
 NOT_IDENTITY = {
     "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced", "energy", "measure"),
-    "trainer": ("accelerator", "progress_bar"),
+    "trainer": ("accelerator", "progress_bar", "devices"),
     "dataset": ("num_workers", "epochs"),
 }
+# Settings younger than some records: left out of the identity at the value that says what was always done.
+ADDED_LATER = {"trainer": {"sync_batchnorm": True}}
 
 
 def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, str, str]:
@@ -52,9 +54,13 @@ def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, s
 
 
 def config_hash(plain: dict[str, Any]) -> str:
-    """Eight hex digits over a resolved config without what NOT_IDENTITY names."""
+    """Eight hex digits over a resolved config without what NOT_IDENTITY and ADDED_LATER name."""
     science = {
-        key: {k: v for k, v in value.items() if k not in NOT_IDENTITY.get(key, ())}
+        key: {
+            k: v
+            for k, v in value.items()
+            if k not in NOT_IDENTITY.get(key, ()) and ADDED_LATER.get(key, {}).get(k, ...) != v
+        }
         if isinstance(value, dict)
         else value
         for key, value in plain.items()
@@ -124,12 +130,6 @@ class Run:
             "sessions": [],
         }
 
-    @property
-    def checkpoint(self) -> Path | None:
-        """Where to go on from, None at the start."""
-        last = self.folder / "checkpoints" / "last.ckpt"
-        return last if last.is_file() else None
-
     def __enter__(self) -> "Run":
         try:
             return self._open()
@@ -144,7 +144,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("a+")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A record lock: it ends with this process, while loader processes that it forked may live on for seconds;
+            # and a network file system knows it on every host.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(self._lock.fileno()).st_nlink == 0:  # its holder has just ended and removed it
                 raise BlockingIOError
         except OSError:
@@ -174,7 +176,7 @@ class Run:
         self.record["sessions"].append(
             {
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "resumed": self.checkpoint is not None and not self._overwrite,
+                "resumed": False,
                 "commit": self.record["git"]["commit"],
                 "seconds": None,
             }
@@ -188,6 +190,11 @@ class Run:
         """Add what became known of the built run, and write; only now go the files that it overwrites."""
         self._clear()
         self.record.update(facts)
+        self._write()
+
+    def goes_on_from(self, epochs: int) -> None:
+        """The run goes on after so many epochs; 0: it starts."""
+        self.record["sessions"][-1].update(resumed=epochs > 0, epochs_before=epochs)
         self._write()
 
     def complete(self, results: dict[str, Any]) -> None:
@@ -212,7 +219,8 @@ class Run:
             return True
         if isinstance(error, KeyboardInterrupt):
             self._end("interrupted", None)
-            goes_on = "goes on from the last epoch" if self.checkpoint else "starts again, no epoch had ended"
+            saved = (self.folder / "checkpoints" / "last.ckpt").is_file()
+            goes_on = "goes on from the last epoch" if saved else "starts again, no epoch had ended"
             print(f"interrupted; the same command {goes_on}: {self.folder}", file=sys.stderr)
             return False
         if not isinstance(error, Exception):
@@ -228,7 +236,8 @@ class Run:
 
     def _clear(self) -> None:
         for file in self._stale:
-            file.unlink(missing_ok=True)
+            if file.name != "run.json":  # which the next write replaces: there is a record at any moment
+                file.unlink(missing_ok=True)
         self._stale = []
 
     def _end(self, status: str, error: str | None, results: dict[str, Any] | None = None) -> None:

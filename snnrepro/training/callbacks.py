@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
 from snnrepro.metrics.sparsity import SpikeCounter
 
@@ -56,8 +56,9 @@ class Curves(Callback):
             "seconds": time.perf_counter() - self._started,
         }
         if self._counter is not None:
+            self._counter.gather()
             spikes = self._counter.summary("train")
-            pl_module.log_dict(spikes)
+            pl_module.log_dict(spikes, sync_dist=trainer.world_size > 1)  # equal everywhere by now
             row |= spikes
         self.rows.append({"epoch": trainer.current_epoch, **row})
         if trainer.is_global_zero:
@@ -74,18 +75,6 @@ class Curves(Callback):
                 f"{row['seconds']:.1f} s",
                 flush=True,
             )
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """The epoch that did best, from `first_epoch` (from 0) on: before, a masked PSN still sees the future."""
-
-    def __init__(self, first_epoch: int, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.first_epoch = first_epoch
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch >= self.first_epoch:
-            super().on_train_epoch_end(trainer, pl_module)
 
 
 class BestLossRestart(Callback):

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 from snnrepro.errors import NonFiniteLossError, UserError
 from snnrepro.neurons.neuron import Neuron
 from snnrepro.neurons.noise import hold_draws
+from snnrepro.place import ALONE, Place
 from snnrepro.training.loss import Loss
 
 # The host looks for a non-finite loss this often, so that a GPU is not stopped at every step.
@@ -27,7 +28,8 @@ class Classifier(L.LightningModule):
 
     Logs train/loss, train/accuracy and, once an epoch, <stage>/loss and <stage>/accuracy, where stage is `validation`
     (protocol validated) or `epoch_test` (protocol paper: the test set after every epoch); then test/loss and
-    test/accuracy.
+    test/accuracy, all over the samples of all processes. weight_of_batch: of this process's part of a training batch in
+    the mean over processes (snnrepro.data.datamodule.DataModule).
     Raises NonFiniteLossError for a NaN or infinite training loss.
     """
 
@@ -42,6 +44,8 @@ class Classifier(L.LightningModule):
         protocol: str,
         max_epochs: int,
         compile: bool = False,
+        place: Place = ALONE,
+        weight_of_batch: Callable[[int], float] = lambda batch_idx: 1.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -50,10 +54,13 @@ class Classifier(L.LightningModule):
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.max_epochs = max_epochs
+        self.place = place
+        self.weight_of_batch = weight_of_batch
         self.stage = "validation" if protocol == "validated" else "epoch_test"
         self._forward: Callable[[Tensor], Tensor] = torch.compile(network.forward) if compile else network
         # Names as Lightning logs them; module names may not hold a slash.
         stages = ("train_", "each_epoch", "test_")
+        self.auxiliary = MeanMetric(nan_strategy="disable")
         # "disable": torchmetrics' own check for NaN would stop the host at every step.
         self.losses = nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in stages})
         self.accuracies = nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in stages})
@@ -88,8 +95,7 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        # Noise by step number, not by calls: a resumed run draws what an unbroken one does. Even numbers train.
-        hold_draws(self.network, 2 * self.global_step)
+        self._hold_draws(2 * self.global_step)
         outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
         task = self.loss(outputs, y, self.readout)
         loss = self._with_auxiliary(task, y.shape[0])
@@ -97,15 +103,22 @@ class Classifier(L.LightningModule):
         self._nonfinite = ~finite if self._nonfinite is None else self._nonfinite | ~finite
         if batch_idx % CHECK_EVERY == 0 or loss.device.type == "cpu":
             self._check_finite(batch_idx)
-        self._log_metrics("train_", "train", outputs, y, task)
-        return loss
+        weight = self.weight_of_batch(batch_idx)
+        if weight:  # else a sample of another process, that this one may take part in the step
+            self._log_metrics("train_", "train", outputs, y, task)
+        return loss if weight == 1 else loss * weight
+
+    def _hold_draws(self, number: int) -> None:
+        """Noise by a step's number, not by calls: a resumed run draws what an unbroken one does. Even ones train."""
+        hold_draws(self.network, number * self.place.world + self.place.rank)
 
     def _with_auxiliary(self, task: Tensor, samples: int) -> Tensor:
         losses = [loss for neuron in self.neurons if (loss := neuron.auxiliary_loss()) is not None]
         if not losses:
             return task
         auxiliary = torch.stack(losses).sum()
-        self.log("train/auxiliary_loss", auxiliary.detach(), on_step=False, on_epoch=True, batch_size=samples)
+        self.auxiliary.update(auxiliary.detach(), samples)
+        self.log("train/auxiliary_loss", self.auxiliary, on_step=False, on_epoch=True, batch_size=samples)
         return self.loss.with_auxiliary(task, auxiliary, self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
@@ -113,13 +126,13 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
-        hold_draws(self.network, 2 * batch_idx + 1)
+        self._hold_draws(2 * batch_idx + 1)
         outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
         self._log_metrics("each_epoch", self.stage, outputs, y, self.loss(outputs, y, self.readout))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
-        hold_draws(self.network, 2 * batch_idx + 1)
+        self._hold_draws(2 * batch_idx + 1)
         outputs = self(self.trainer.precision_plugin.convert_input(x))
         self._log_metrics("test_", "test", outputs, y, self.loss(outputs, y, self.readout))
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from snnrepro.metrics.energy import CostModel, our_row
+from snnrepro.metrics.hooks import summed_over_processes
 from snnrepro.metrics.memory import memory_of_process
 from snnrepro.metrics.operations import OperationCounter
 from snnrepro.metrics.other_counters import OtherCounters
@@ -56,6 +57,7 @@ class Throughput(Callback):
         counted = self._epochs[1:] or self._epochs
         if counted:
             samples, steps, seconds, waiting = (sum(column) for column in zip(*counted, strict=True))
+            samples = int(summed_over_processes(torch.tensor(samples, dtype=torch.float64), pl_module.device))
             self.metrics = {
                 "train/samples_per_second": samples / seconds,
                 "train/seconds_per_step": seconds / steps,

@@ -13,8 +13,9 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from omegaconf import DictConfig
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
@@ -22,25 +23,30 @@ from snnrepro.metrics.load import OtherWork
 from snnrepro.metrics.speed import inference_samples_per_second, input_shapes, network_against_loop, timed_shape
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
-from snnrepro.training.callbacks import BestCheckpoint, BestLossRestart, Curves
+from snnrepro.place import ALONE, Place
+from snnrepro.training.callbacks import BestLossRestart, Curves
+from snnrepro.training.checkpoints import BEST, Checkpoints, load_weights, newest
 from snnrepro.training.classifier import Classifier
 from snnrepro.training.costs import Costs, Throughput, peak_memory_mb, reset_peak_memory, threads
-from snnrepro.training.loggers import Dashboard
+from snnrepro.training.loggers import Csv, Dashboard
 from snnrepro.training.settings import TrainerSettings
 
 
 class Session:
     """Everything one run needs, built from its config. A context manager: the dashboard is finished on leaving it.
 
+    place: which of the run's processes this one is; all of them build, fit and test alike, the first one writes.
     Raises UserError for missing or damaged data, and for parts that do not fit each other, before training starts.
     """
 
-    def __init__(self, config: DictConfig, folder: Path, identity: tuple[str, str, str]) -> None:
+    def __init__(self, config: DictConfig, folder: Path, identity: tuple[str, str, str], place: Place = ALONE) -> None:
         quiet_lightning()
         self.folder = folder
+        self.place = place
         self.protocol: str = config.protocol
         self.seconds: dict[str, float] = {}
         self.timed_shapes: dict[str, list[int]] = {}
+        self.timed_batch = 0
         self.others_cpu_share: dict[str, float | None] = {}
         self._clock = time.perf_counter()
         self._metrics: dict[str, Any] | None = None
@@ -58,6 +64,7 @@ class Session:
             seed=config.seed,
             augmentation=part("augmentation")(),
         )
+        self.data.process = place
         self.data.setup()
         network = part("architecture")(
             neuron=part("neuron"),
@@ -65,6 +72,13 @@ class Session:
             num_classes=self.data.num_classes,
             num_steps=self.data.num_steps,
         )
+        normalised = any(isinstance(module, _BatchNorm) for module in network.modules())
+        if place.world > 1 and self.settings.sync_batchnorm and normalised and self.settings.accelerator == "cpu":
+            raise UserError(
+                "batch norms over several processes need GPUs: take one process, a network without batch norms "
+                "(architecture.batch_norm=false), or trainer.sync_batchnorm=false, by which each process normalises "
+                "its part of a batch: another run"
+            )
         self.classifier = Classifier(
             network,
             loss=part("loss")(),
@@ -74,6 +88,8 @@ class Session:
             protocol=config.protocol,
             max_epochs=self.settings.max_epochs,
             compile=self.settings.compile,
+            place=place,
+            weight_of_batch=self.data.weight_of_batch,
         )
         self.throughput = Throughput()
         self.costs = Costs(part("energy")(), folder)
@@ -84,17 +100,9 @@ class Session:
             print_lines=not self.settings.progress_bar,
             spikes=config.measure.training_spikes,
         )
-        where: dict[str, Any] = {
-            "dirpath": folder / "checkpoints",
-            "enable_version_counter": False,
-            "save_on_train_epoch_end": True,
-        }
-        self.best = BestCheckpoint(
-            self.classifier.settled_epoch, filename="best", monitor=f"{stage}/accuracy", mode="max", **where
-        )
-        # After every epoch; ModelCheckpoint's own save_last only follows a new best.
-        last = ModelCheckpoint(filename="last", monitor=None, **where)
-        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, BestLossRestart(), self.best, last]
+        self.checkpoints = Checkpoints(folder / "checkpoints", f"{stage}/accuracy", self.classifier.settled_epoch)
+        self._checkpoint: Path | None = None
+        callbacks: list[Callback] = [self.curves, self.throughput, self.costs, BestLossRestart(), self.checkpoints]
         if self.settings.progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         if self.settings.early_stopping_patience is not None:
@@ -106,9 +114,10 @@ class Session:
                     min_delta=self.settings.early_stopping_min_delta,
                 )
             )
-        self.dashboard: Dashboard = part("logger")(folder, identity, config_of(config))
+        logger = part("logger") if place.first else Csv
+        self.dashboard: Dashboard = logger(folder, identity, config_of(config))
         try:
-            self.trainer = self.settings.make(folder, callbacks, self.dashboard)
+            self.trainer = self.settings.make(folder, callbacks, self.dashboard, place)
         except UserError:
             self.dashboard.finish(None)
             raise
@@ -145,6 +154,7 @@ class Session:
                 "type": device.type,
                 "name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
                 **threads(),
+                **({"processes": self.place.world} if self.place.world > 1 else {}),
             },
             "precision": self.settings.precision,
             "cost_model": self.costs.cost_model.name,
@@ -161,14 +171,28 @@ class Session:
             used[name] = samples if limit is None else min(samples, limit * self.data.batch_size)
         return used
 
-    def fit(self, checkpoint: Path | None) -> None:
-        """Train, from `checkpoint` on where there is one. Ctrl-C arrives as KeyboardInterrupt."""
+    def resume(self) -> int:
+        """Go on from the newest checkpoint that is whole; how many epochs it holds, 0 where there is none.
+
+        Raises UserError where it is of another network than this code builds.
+        """
+        found = newest(self.folder / "checkpoints", say=self.place.first)
+        if found is None:
+            return 0
+        self._checkpoint, saved = found
+        ours, theirs = self.classifier.state_dict(), saved["state_dict"]
+        if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
+            raise UserError(f"{self._checkpoint} is of other code: overwrite=true starts afresh")
+        return int(saved["epoch"]) + 1
+
+    def fit(self) -> None:
+        """Train, from where `resume` said. Ctrl-C arrives as KeyboardInterrupt."""
         try:
             with loader_errors(), self._beside_others("fit"):
                 self.trainer.fit(
                     self.classifier,
                     datamodule=self.data,
-                    ckpt_path=None if checkpoint is None else str(checkpoint),
+                    ckpt_path=None if self._checkpoint is None else str(self._checkpoint),
                     weights_only=True,
                 )
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -183,16 +207,11 @@ class Session:
         Protocol validated: the weights that did best on validation. Protocol paper: the last epoch's weights, beside
         the best accuracy of all epochs on the test set. The other protocol's metrics are None.
         """
-        best = self.best.best_model_path if self.protocol == "validated" else None
+        if self.protocol == "validated" and self.checkpoints.best_epoch is not None:
+            load_weights(self.classifier, self.folder / "checkpoints" / BEST)
         try:
             with loader_errors():
-                self.trainer.test(
-                    self.classifier,
-                    datamodule=self.data,
-                    ckpt_path=best or None,
-                    verbose=False,
-                    weights_only=True,
-                )
+                self.trainer.test(self.classifier, datamodule=self.data, verbose=False)
         except SystemExit:
             raise KeyboardInterrupt from None
         self._lap("test")
@@ -211,7 +230,7 @@ class Session:
             **self.costs.metrics,
             "train/samples_per_second": None,
             **self.throughput.metrics,
-            **self._speed(),
+            **(self._speed() if self.place.first else {}),
         }
         metrics["peak_memory_mb"] = peak_memory_mb(self.classifier.device)
         self._lap("speed")
@@ -221,7 +240,7 @@ class Session:
             "units": {name: unit for name in metrics if (unit := unit_of(name))},
             "best_epoch": int(best_row["epoch"]),
             # What neuron_vs_lif_loop was timed on, [T, B, *] of each layer in fp32; inference takes batches of B.
-            "timed": {"shapes": self.timed_shapes, "dtype": "float32", "batch": self.data.batch_size},
+            "timed": {"shapes": self.timed_shapes, "dtype": "float32", "batch": self.timed_batch},
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "others_cpu_share": self.others_cpu_share,
             **self.costs.details,
@@ -250,7 +269,7 @@ class Session:
             ratios = network_against_loop(network, batches[0])
             shapes = input_shapes(network, batches[0])
             inference = inference_samples_per_second(network, itertools.cycle(batches))
-        batch = batches[0].shape[1]
+        self.timed_batch = batch = batches[0].shape[1]
         self.timed_shapes = {name: list(timed_shape((steps, batch, *rest))) for name, _, (steps, _, *rest) in shapes}
         return {
             "test/samples_per_second": inference,
@@ -302,7 +321,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Runs are short on purpose where the data are few.
     warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")
-    # A resumed or rewritten run keeps its checkpoint folder.
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    # How many processes a run has is ours to say (snnrepro.processes).
+    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
     # Lightning 2.6 on a newer torch.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -6,9 +6,13 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
 
 from snnrepro.errors import UserError
+from snnrepro.place import ALONE, Place
+from snnrepro.training.checkpoints import CheckpointFiles
 from snnrepro.training.loggers import Dashboard
 from snnrepro.types import NonNegativeFloat, PositiveFloat, PositiveInt, Precision
 
@@ -20,7 +24,9 @@ class TrainerSettings:
     32-true on a CPU, where their automatic mixed precision is off. compile: torch.compile the network for training.
     early_stopping_patience: epochs without a better accuracy before stopping (null: never). limit_train_batches,
     limit_eval_batches: stop each epoch after so many batches (null: all). max_steps: stop altogether after so many
-    steps (null: never); the schedule still spans max_epochs. progress_bar: auto shows it on a terminal.
+    steps (null: never); the schedule still spans max_epochs. progress_bar: auto shows it on a terminal. devices: how
+    many a run is spread over on this machine, each with its part of every batch (auto: all GPUs there are).
+    sync_batchnorm: batch norms see the whole batch then, not each the part of its device; needs GPUs.
     """
 
     def __init__(
@@ -37,6 +43,8 @@ class TrainerSettings:
         limit_train_batches: PositiveInt | None = None,
         limit_eval_batches: PositiveInt | None = None,
         progress_bar: bool | Literal["auto"] = "auto",
+        devices: PositiveInt | Literal["auto"] = 1,
+        sync_batchnorm: bool = True,
     ) -> None:
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError("trainer.accelerator=gpu, but torch finds no GPU here: take trainer=cpu or trainer=auto")
@@ -54,15 +62,34 @@ class TrainerSettings:
         self.limit_train_batches = limit_train_batches
         self.limit_eval_batches = limit_eval_batches
         self.progress_bar = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
+        self.sync_batchnorm = sync_batchnorm
+        self.devices = self._number(devices)
 
-    def make(self, folder: Path, callbacks: list[Callback], dashboard: Dashboard) -> L.Trainer:
+    def _number(self, devices: int | Literal["auto"]) -> int:
+        """How many devices on this machine. Raises UserError for more GPUs than there are."""
+        gpus = torch.cuda.device_count() if self.accelerator == "cuda" else None
+        if devices == "auto":
+            if gpus is None:
+                raise UserError("trainer.devices=auto counts GPUs, and none is used here: set trainer.devices=2, say")
+            return gpus
+        if gpus is not None and devices > gpus:
+            raise UserError(f"trainer.devices={devices}, but torch finds {gpus} GPU{'s' * (gpus > 1)} here")
+        return devices
+
+    def make(self, folder: Path, callbacks: list[Callback], dashboard: Dashboard, place: Place = ALONE) -> L.Trainer:
+        """Raises UserError for settings that do not fit each other."""
+        environment = Environment(place)
         try:
             return L.Trainer(
                 default_root_dir=folder,
                 max_epochs=self.max_epochs,
                 max_steps=-1 if self.max_steps is None else self.max_steps,
                 accelerator=self.accelerator,
-                devices=1,
+                devices=place.beside,
+                num_nodes=place.nodes,
+                strategy="auto" if place.world == 1 else DDPStrategy(cluster_environment=environment),
+                sync_batchnorm=place.world > 1 and self.sync_batchnorm,
+                use_distributed_sampler=False,  # the data module deals out every batch itself
                 precision=self.precision,
                 gradient_clip_val=self.gradient_clip_val,
                 limit_train_batches=self.limit_train_batches,
@@ -72,8 +99,46 @@ class TrainerSettings:
                 logger=dashboard.loggers or False,
                 enable_progress_bar=self.progress_bar,
                 enable_model_summary=False,
+                # Told, or Lightning would take a scheduler's variables for a request to run on all of its tasks.
+                plugins=[CheckpointFiles(), *([environment] if place.world == 1 else [])],
                 num_sanity_val_steps=0,
                 inference_mode=True,
             )
         except (ValueError, RuntimeError) as error:  # MisconfigurationException is a RuntimeError
             raise UserError(f"trainer: {str(error).strip().splitlines()[0]}") from None
+
+
+class Environment(ClusterEnvironment):
+    """What Lightning asks about the processes of a run. They are started, and their group is joined, elsewhere
+    (snnrepro.processes).
+    """
+
+    creates_processes_externally = True
+    main_address = "127.0.0.1"
+    main_port = 0
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self.place.world
+
+    def set_world_size(self, size: int) -> None:
+        pass
+
+    def global_rank(self) -> int:
+        return self.place.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass
+
+    def local_rank(self) -> int:
+        return self.place.local
+
+    def node_rank(self) -> int:
+        return self.place.node

@@ -41,12 +41,13 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def train(folder: Path, *words: str, watch: Watch, checkpoint: Path | None = None) -> Session:
+def train(folder: Path, *words: str, watch: Watch) -> Session:
     job = compose_job([*WORDS, *words, f"paths.runs_dir={folder}"])
     folder.mkdir(exist_ok=True)
     with Session(job.config, folder, ("group", "neuron-hash", "seed0")) as session:
         session.trainer.callbacks.append(watch)
-        session.fit(checkpoint)
+        session.resume()
+        session.fit()
         return session
 
 
@@ -93,8 +94,7 @@ def test_a_run_that_was_interrupted_restarts_as_one_that_was_not(watched, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", "schedule.milestones=[2,5]", watch=Watch(stop_in))
     watch = Watch()
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    session = train(tmp_path / "run", "schedule.milestones=[2,5]", watch=watch, checkpoint=last)
+    session = train(tmp_path / "run", "schedule.milestones=[2,5]", watch=watch)
     assert len(watch.losses) == 6 - stop_in
     assert same(watch.starts[0][0], watched.starts[stop_in][0])
     assert same(watch.ends[-1], watched.ends[-1])
