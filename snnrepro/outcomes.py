@@ -50,8 +50,8 @@ class Outcome:
 
 def outcomes(jobs: list[Job]) -> list[Outcome]:
     """One for each job, called by the words that not all jobs have."""
-    common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
-    return [Outcome(job, " ".join(word for word in job.overrides if word not in common)) for job in jobs]
+    common = set.intersection(*(set(job.overrides) for job in jobs))
+    return [Outcome(job, " ".join(word for word in job.overrides if word not in common) or "the run") for job in jobs]
 
 
 def _status(record: dict[str, Any] | None) -> str | None:

@@ -29,7 +29,8 @@ from snnrepro.config.sections import spelled
 from snnrepro.errors import UserError, first_line
 from snnrepro.outcomes import Outcome, Progress
 
-SECONDS = 5.0  # between two questions to Slurm
+SECONDS = 5.0  # between two questions to Slurm or Ray
+OF_A_CONNECTION = ("address", "namespace", "runtime_env", "log_to_driver", "logging_level")  # to a Ray that runs already
 
 Start = Callable[[], Any]
 
@@ -107,15 +108,16 @@ def _in_queue(number: str) -> bool:
 
 def _on_ray(config: DictConfig, start: Start) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    if config.hydra.launcher.ray.init.get("address") is None:
-        # Ray would write the password of what it starts to the home folder.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    import ray
-
     settings: Any = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
     given = {key: value for key, value in settings.items() if value is not None}
-    if "address" in given:
-        given = {key: value for key, value in given.items() if key in ("address", "log_to_driver")}
+    if given.get("address") == "local":
+        # A password, which Ray would write to the home folder.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        given = {key: value for key, value in given.items() if key in OF_A_CONNECTION}
+    import ray
+
     try:
         ray.init(**given)
     except Exception as error:  # of a dozen kinds

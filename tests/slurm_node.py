@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-BINARIES = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "squeue", "sinfo")
+BINARIES = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "squeue", "sinfo", "setpriv")
 
 CONF = """\
 ClusterName=test
@@ -106,6 +106,8 @@ def _host() -> str:
 
 def _daemon(folder: Path, *command: str) -> subprocess.Popen[bytes]:
     with (folder / f"{command[0]}.out").open("wb") as out:
+        # It ends with this process, should that be killed.
+        command = ("setpriv", "--pdeathsig", "TERM", *command)
         return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
 
