@@ -18,14 +18,16 @@ def train(_: DictConfig) -> None:
     from snnrepro.config.compose import compose_job
     from snnrepro.ledger.record import Run
     from snnrepro.processes import follow, this_task, work
+    from snnrepro.signals import StopSignals
 
     job = compose_job(list(HydraConfig.get().overrides.task))  # with what an experiment adds for a neuron or a scale
     task = this_task()
-    if task.rank:
-        follow(job.config, job.choices, task)
-        return
-    with Run(job.config, job.choices, job.overrides) as run:
-        work(job.config, run, task)
+    with StopSignals():
+        if task.rank:
+            follow(job.config, job.choices, task)
+            return
+        with Run(job.config, job.choices, job.overrides) as run:
+            work(job.config, run, task)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,26 @@
 """What stands around train.py: check every job before the first one starts, and end with what the records say."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from snnrepro.config.compose import Job, compose_jobs, with_sections, with_sweep
+from snnrepro.config.compose import compose_jobs, with_sections, with_sweep
+from snnrepro.config.launchers import chosen_launcher
 from snnrepro.errors import UserError
 from snnrepro.processes import this_task
+from snnrepro.signals import StopSignals
+
+if TYPE_CHECKING:
+    from snnrepro.outcomes import Outcome
 
 
-def launch(task: Callable[[], object]) -> int:
-    """Run a Hydra task on this process's command line; the exit code.
+def launch(task: Callable[..., Any]) -> int:
+    """Run a Hydra task on this process's command line, or on the launcher that it names; the exit code.
 
-    0: every run completed. 1: a run failed. 2: nothing was started, the command line is wrong. 130: interrupted.
+    0: every run completed. 1: a run failed. 2: nothing was started, the command line is wrong or no engine takes the
+    jobs. 130: interrupted.
     """
     # Hydra then raises its errors to here instead of printing them over several lines.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -22,41 +28,52 @@ def launch(task: Callable[[], object]) -> int:
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
         sys.argv[1:] = with_sections(with_sweep(sys.argv[1:]))
+        launcher = chosen_launcher(sys.argv[1:])
         jobs = compose_jobs(sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    # A scheduler's SIGTERM ends a run as Ctrl-C does: recorded as interrupted, to be resumed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    if not jobs:
         task()
+        return 0
+    from snnrepro.outcomes import outcomes
+
+    runs = outcomes(jobs)
+    try:
+        with StopSignals():
+            if launcher is None:
+                task()
+            else:
+                from snnrepro.sweeps import run_elsewhere
+
+                run_elsewhere(launcher, task.__wrapped__, runs)  # type: ignore[attr-defined]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        if len(jobs) > 1:
-            report(jobs)
+        if launcher is not None:
+            return 2
+        if len(runs) > 1:
+            report(runs)
         return 1
     except KeyboardInterrupt:
-        if len(jobs) > 1:
-            report(jobs)
+        if len(runs) > 1:
+            report(runs, ended=launcher is None)
         return 130
     if this_task().rank:  # the first task of a job speaks for all
         return 0
-    return report(jobs) if jobs else 0
+    return report(runs)
 
 
-def report(jobs: list[Job]) -> int:
-    """Print the run's table, or the sweep's; 1 where a run of this command did not complete, by its record or here."""
-    from snnrepro.ledger.record import Run, read_record, run_folder
+def report(runs: list["Outcome"], *, ended: bool = True) -> int:
+    """Print the run's table, or the sweep's; 1 where a run of this command did not complete, by its record.
+
+    ended: no run of the command goes on elsewhere.
+    """
     from snnrepro.ledger.tables import run_table, runs_table, show
 
-    folders = [run_folder(job.config, job.choices) for job in jobs]
-    records = [read_record(folder) for folder in folders]
-    completed = [record is not None and record.get("status") == "completed" for record in records]
-    if len(jobs) > 1:
-        common = set.intersection(*(set(job.overrides) for job in jobs))
-        names = [" ".join(word for word in job.overrides if word not in common) for job in jobs]
-        show(runs_table("sweep", list(zip(names, records, strict=True))))
-        print(f"records: {Path(jobs[0].config.paths.runs_dir)}; {sum(completed)} of {len(jobs)} completed")
-    elif completed[0] and records[0] is not None and not Run.unfinished:
-        show(run_table(records[0], str(folders[0])))
-    return 0 if all(completed) and not Run.unfinished else 1
+    completed = sum(run.completed for run in runs)
+    if len(runs) > 1:
+        show(runs_table("sweep", [(run.name, run.shown(ended=ended)) for run in runs]))
+        print(f"records: {Path(runs[0].job.config.paths.runs_dir)}; {completed} of {len(runs)} completed")
+    elif completed and (record := runs[0].record) is not None:
+        show(run_table(record, str(runs[0].folder)))
+    return 0 if completed == len(runs) else 1

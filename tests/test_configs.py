@@ -16,7 +16,7 @@ from snnrepro.data.samples import ArraySamples, Samples
 from snnrepro.training.session import Session
 
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
-EVERY = [(group, name) for group in GROUPS if group != "sweep" for name in options(group)]
+EVERY = [(group, name) for group in GROUPS if group not in ("sweep", "hydra") for name in options(group)]
 # Few channels and a small batch: the shapes that matter, T and the image, stay as they are.
 SMALL = {"psn_cifar10": ["architecture.channels=16"], "psn_seq_cifar": ["architecture.channels=16"]}
 SMALL |= {name: ["architecture.hidden=[16]"] for name in options("architecture") if "dense" in name or "shd" in name}

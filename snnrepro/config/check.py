@@ -32,7 +32,7 @@ def check(config: DictConfig) -> None:
     root = OmegaConf.to_container(_yaml(CONFIGS / "train.yaml"))
     assert isinstance(root, dict)
     root.pop("defaults")
-    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep"}
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep", "hydra"}
     known = sorted({*map(str, root), *groups})
     for key, value in plain.items():
         if key == "experiment":

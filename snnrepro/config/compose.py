@@ -17,9 +17,12 @@ from snnrepro.config.check import CONFIGS, SECTIONS, check, options
 from snnrepro.config.sections import additions, spelled
 from snnrepro.errors import UserError, did_you_mean
 
+LAUNCHER = "hydra/launcher"
+
 
 class Job(NamedTuple):
-    """One run to be: its config without the hydra node and the sections, the chosen config of every group, its words.
+    """One run to be: its config without the hydra node and the sections, the chosen config of every group, its words
+    without those of Hydra's own settings.
 
     added: the overrides that the experiment's sections put before the user's.
     """
@@ -43,13 +46,18 @@ def compose_jobs(arguments: list[str]) -> list[Job]:
     if unknown:
         raise UserError(f"cannot read {unknown[0]}: write overrides as key=value, options before them; see --help")
     jobs = []
-    for overrides in expand(args.overrides, sweep=args.multirun):
+    for overrides in expand([word for word in args.overrides if not is_of_hydra(word)], sweep=args.multirun):
         jobs.append(compose_job(overrides))
         check(jobs[-1].config)
         devices = jobs[-1].config.trainer.get("devices", 1)
         if args.multirun and devices != 1:
             raise UserError(f"trainer.devices={devices}, but a job of a sweep takes one device: run it without -m")
     return jobs
+
+
+def is_of_hydra(word: str) -> bool:
+    """Whether a word of the command line says how Hydra runs the jobs, not what they are."""
+    return word.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 def with_sweep(arguments: list[str]) -> list[str]:
@@ -141,15 +149,20 @@ def compose_job(overrides: list[str]) -> Job:
     return Job(config, choices, overrides, words)
 
 
-def _composed(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
+def composed(overrides: list[str]) -> DictConfig:
+    """The whole config, with its hydra node. Raises UserError where a choice or a key does not exist."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="train"):
         try:
-            config = compose("train", overrides=overrides, return_hydra_config=True)
+            return compose("train", overrides=overrides, return_hydra_config=True)
         except YAMLError as error:
             raise UserError(" ".join(f"a config file cannot be read: {error}".split())) from None
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise UserError(_one_line(error, overrides)) from None
+
+
+def _composed(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
+    config = composed(overrides)
     choices = dict(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]
@@ -165,19 +178,23 @@ def _one_line(error: Exception, overrides: list[str]) -> str:
     if match := re.search(r"Could not override '([^']+)'", message):
         key = str(getattr(error.__cause__, "full_key", None) or match[1].split("@")[0])
         return f"unknown key {key!r}{_near_key(key, overrides)}"
+    if message.startswith("Error merging override "):
+        return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
     return f"config{' key ' + key if key else ''}: {lines[0] if lines else type(error).__name__}"
 
 
 def _groups() -> list[str]:
-    return sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
+    return sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "hydra")
 
 
 def _near_key(key: str, overrides: list[str]) -> str:
     """Near matches among the keys of the config that the chosen groups make, on the level of the unknown key."""
-    chosen = [word for word in overrides if word.partition("=")[0] in _groups()]
-    config: Any = _composed(chosen if key not in _groups() else [])[0]
+    chosen = [word for word in overrides if word.partition("=")[0] in (*_groups(), LAUNCHER)]
+    config: Any = composed(chosen if key not in _groups() else [])
+    if not is_of_hydra(key):
+        del config["hydra"]
     *parents, last = key.split(".")
     node = OmegaConf.select(config, ".".join(parents)) if parents else config
     if not isinstance(node, DictConfig):
