@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slurm_node import slurm_node
 
 from snnrepro.data.samples import EpochBatches
 from snnrepro.errors import UserError
@@ -215,3 +216,43 @@ def test_two_tasks_started_by_hand_make_one_run(tmp_path):
     assert said.count("run.json") == 1
     record = one_record(tmp_path / "runs")
     assert (record["status"], record["device"]["processes"]) == ("completed", 2)
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with slurm_node() as folder:
+        yield folder
+
+
+@pytest.mark.slow
+def test_two_tasks_of_a_slurm_job_make_one_run_which_the_user_signal_requeues(slurm, tmp_path):
+    """The script for several machines, on one: two tasks with a process each."""
+    runs, output = tmp_path / "runs", tmp_path / "output"
+    job = ["--nodes=1", "--ntasks=2", "--ntasks-per-node=2", "--gpus-per-node=0", "--cpus-per-task=1", "--parsable"]
+    words = ["trainer.devices=1", *WORDS, f"paths.runs_dir={runs}", "trainer.max_epochs=40"]
+    script = [*job, f"--output={output}", "scripts/multi_node.sbatch", *words]
+    given = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(["sbatch", *script], cwd=ROOT, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    number = done.stdout.strip()
+
+    def until(holds) -> None:
+        deadline = time.monotonic() + 120
+        while not holds():
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.05)
+
+    until(lambda: any(runs.rglob("last.ckpt")))
+    subprocess.run(["scancel", "--signal=USR1", number], check=True)
+    until(lambda: one_record(runs)["status"] == "completed")
+    until(lambda: f"JobId={number}" not in shown(number) or "JobState=COMPLETED" in shown(number))
+    record, said = one_record(runs), output.read_text()
+    assert record["device"]["processes"] == 2
+    assert [entry["resumed"] for entry in record["sessions"]] == [False, True]
+    assert said.count("requeued: it goes on from its last epoch") == 1
+    assert said.count("run.json") == 1
+    assert "Traceback" not in said
+
+
+def shown(job: str) -> str:
+    return subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
