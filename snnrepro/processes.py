@@ -75,7 +75,7 @@ def work(config: DictConfig, run: Run, task: Task) -> None:
 
         with Session(config, run.folder, run.identity) as session:
             run.update(session.facts)
-            run.goes_on_from(session.resume())
+            run.goes_on_from(*session.resume())
             session.fit()
             run.complete(session.test())
 
@@ -102,7 +102,7 @@ def _lead(config: DictConfig, run: Run, task: Task, devices: int) -> None:
             with _Members(config, run.folder, run.identity, task, devices, store) as members:
                 run.update(members.wait("facts"))
                 store.set("go", "")  # only now is nothing of an earlier run left to go on from
-                run.goes_on_from(members.wait("epochs"))
+                run.goes_on_from(*members.wait("done"))
                 results = members.wait("results")
                 members.join()
             run.complete(results)
@@ -244,7 +244,7 @@ def _ended(name: str, code: int) -> str:
     if code > 0:
         return f"{name} ended with code {code}"
     memory = "; where memory has run out, lower dataset.batch_size" if code == -signal.SIGKILL else ""
-    return f"{name} was killed by signal {-code}: the same command goes on from the last epoch{memory}"
+    return f"{name} was killed by signal {-code}: the same command goes on from the last checkpoint{memory}"
 
 
 def _member(
@@ -299,7 +299,7 @@ def _run(
     with Session(OmegaConf.create(plain), folder, identity, place) as session:
         tell("facts", session.facts)
         store.wait(["go"], timedelta(days=1))  # the first process may still be packing data
-        tell("epochs", session.resume())
+        tell("done", session.resume())
         on_gpu = session.settings.accelerator == "cuda"
         if on_gpu:
             torch.cuda.set_device(place.local)

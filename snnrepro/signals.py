@@ -1,6 +1,7 @@
 """How a scheduler ends a run: SIGTERM stops it, SIGUSR1 and SIGUSR2 stop it and put its Slurm job into the queue again.
 
-Both arrive as KeyboardInterrupt, so that the run is recorded as interrupted and goes on from its last ended epoch.
+Both end as KeyboardInterrupt, in training after the batch at hand has been saved, so that the run is recorded as
+interrupted and goes on from there.
 """
 
 import os
@@ -10,6 +11,8 @@ import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
+
+from snnrepro import stopping
 
 REQUEUE = (signal.SIGUSR2, signal.SIGUSR1)
 
@@ -35,7 +38,7 @@ class StopSignals:
         # Slurm signals srun and its processes, and srun passes it on: the second must not end the writing of the record.
         if self.received is None:
             self.received = number
-            raise KeyboardInterrupt
+            stopping.stop()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

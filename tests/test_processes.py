@@ -129,7 +129,7 @@ def test_a_run_in_two_processes_that_is_cut_off_leaves_none_behind_and_goes_on_i
     record = one_record(tmp_path / "runs")
     status, said, code = {
         "a process killed": ("failed", "process 2 of 2 was killed by signal 9", 1),
-        "SIGTERM": ("interrupted", "interrupted; the same command goes on from the last epoch", 130),
+        "SIGTERM": ("interrupted", "interrupted; the same command goes on from the last checkpoint", 130),
         "all killed": ("running", "", -signal.SIGKILL),
     }[how]
     assert process.returncode == code

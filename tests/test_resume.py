@@ -94,10 +94,14 @@ POINTS = [("checkpoint", 3), ("best", 2), ("between", 2), ("record", 1), ("recor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "at_random"), [(0, 3), (1, 1), (2, 1)])
-def test_kills_at_random_moments_and_in_the_middle_of_writing_change_no_bit(warm, tmp_path, workers, at_random):
+@pytest.mark.parametrize(
+    ("workers", "at_random", "more"),
+    [(0, 3, []), (1, 1, []), (2, 1, ["trainer.save_minutes=1e-9", "measure.training_spikes=true"])],
+    ids=["no loader process", "one", "two, saved after every batch"],
+)
+def test_kills_at_random_moments_and_in_the_middle_of_writing_change_no_bit(warm, tmp_path, workers, at_random, more):
     """Twenty kills in all, fifteen of them while a checkpoint or a record is being written."""
-    words = [*WORDS, f"dataset.num_workers={workers}"]
+    words = [*WORDS, f"dataset.num_workers={workers}", *more]
     started = time.monotonic()
     assert warm.run([*words, f"paths.runs_dir={tmp_path / 'whole'}"]) == 0, warm.output.read_text()
     lasts = time.monotonic() - started
@@ -125,6 +129,29 @@ def test_kills_at_random_moments_and_in_the_middle_of_writing_change_no_bit(warm
         runs += 1
         again = result(folder)
         assert {name: same(again[name], whole[name]) for name in whole} == dict.fromkeys(whole, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "number", "step"), [(0, signal.SIGTERM, 10), (2, signal.SIGUSR1, 13), (0, signal.SIGTERM, 16)]
+)
+def test_a_run_stopped_within_an_epoch_is_saved_there_and_ends_with_the_same_bits(
+    warm, tmp_path, workers, number, step
+):
+    """Four batches an epoch: the tenth is a second one, the sixteenth a last one, whose epoch is trained again."""
+    words = [*WORDS, "dataset.batch_size=128", "measure.training_spikes=true", f"dataset.num_workers={workers}"]
+    assert warm.run([*words, f"paths.runs_dir={tmp_path / 'whole'}"]) == 0
+    cut = [*words, f"paths.runs_dir={tmp_path / 'cut'}"]
+    assert warm.run(cut, signal=number, number=step) == 130
+    assert "Traceback" not in warm.output.read_text()
+    (record,) = (tmp_path / "cut").rglob("run.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"
+    assert warm.run(cut) == 0, warm.output.read_text()
+    whole, again = result(tmp_path / "whole"), result(tmp_path / "cut")
+    assert {name: same(again[name], whole[name]) for name in whole} == dict.fromkeys(whole, True)
+    session = json.loads(record.read_text())["sessions"][-1]
+    batches = step % 4
+    assert (session["epochs_before"], session.get("batches_before", 0)) == ((step - 1) // 4, batches)
 
 
 @pytest.mark.slow

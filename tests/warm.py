@@ -1,8 +1,8 @@
 """A process that has imported what train.py needs and forks one for each run, so that a run starts in no time.
 
 Reads a JSON object a line: `words` of the command line, `output` (a file), and where the run is to be killed: `after`
-seconds, or `at` a point of its own ("checkpoint", "between", "best", "record") for the `number`th time. Answers with
-the signal that ended the run, or its exit code.
+seconds, or `at` a point of its own ("checkpoint", "between", "best", "record") for the `number`th time, or told to stop
+by a `signal` in the `number`th training step. Answers with the signal that ended the run, or its exit code.
 """
 
 import io
@@ -19,6 +19,7 @@ import torch
 import snnrepro.restore  # noqa: F401  with all that trains
 from snnrepro.ledger import record
 from snnrepro.training import checkpoints
+from snnrepro.training.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,6 +69,18 @@ def arm(at: str, number: int) -> None:
         checkpoints.write = counted
 
 
+def tell(number: int, step: int) -> None:
+    """Let this process get a signal in the middle of a training step."""
+    training_step, calls = Classifier.training_step, iter(range(1, 10**6))
+
+    def wrapped(self, batch, batch_idx):
+        if next(calls) == step:
+            os.kill(os.getpid(), number)
+        return training_step(self, batch, batch_idx)
+
+    Classifier.training_step = wrapped
+
+
 def run(task: dict) -> None:
     """In the forked process: train.py with these words, its output in a file."""
     output = os.open(task["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -75,6 +88,8 @@ def run(task: dict) -> None:
     os.dup2(output, 2)
     if "at" in task:
         arm(task["at"], task["number"])
+    if "signal" in task:
+        tell(task["signal"], task["number"])
     sys.argv = ["train.py", *task["words"]]
     try:
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

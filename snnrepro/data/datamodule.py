@@ -84,6 +84,7 @@ class DataModule(L.LightningDataModule):
         self.splits: dict[str, int] = {}
         self.facts: dict[str, Any] = {}
         self.process = ALONE
+        self.first_batch = 0  # of the first epoch that is trained, where a run goes on within one
         self._train_batches: EpochBatches | None = None
         self.on_load: Callable[[Tensor], Tensor] | None = None  # what training samples pass through in the loader
         self._datasets: dict[str, Chosen] = {}
@@ -211,6 +212,7 @@ class DataModule(L.LightningDataModule):
                 # Loader processes fetch ahead, in a resumed run before Lightning says which epoch it is.
                 progress: Any = self.trainer.fit_loop.epoch_progress.current
                 batches.set_epoch(progress.processed)
+                batches.first = self.first_batch
         return DataLoader(
             dataset,
             sampler=batches,  # a sampler of whole batches: batch_size=None

@@ -74,6 +74,7 @@ class EpochBatches(Sampler[Request]):
         self.size, self.batch_size, self.shuffle, self.drop_last = size, batch_size, shuffle, drop_last
         self.seed, self.part = seed, part
         self.epoch = 0
+        self.first = 0  # the batch with which the next epoch begins
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch."""
@@ -100,13 +101,14 @@ class EpochBatches(Sampler[Request]):
         generator = np.random.default_rng([self.seed, self.epoch])
         order = generator.permutation(self.size) if self.shuffle else np.arange(self.size)
         rank, world = self.part
+        first, self.first = self.first, 0
         for i in range(self._batches):
             batch = order[i * self.batch_size : (i + 1) * self.batch_size]
             seeds = [int(generator.integers(2**63)) for _ in range(world)]
             chosen = batch[rank::world]
             if not len(chosen) and self.shuffle:
                 chosen = batch[:1]
-            if len(chosen):
+            if len(chosen) and i >= first:
                 yield torch.from_numpy(chosen), seeds[rank]
 
 

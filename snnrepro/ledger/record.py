@@ -35,7 +35,7 @@ PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydr
 # What says where and on what a run runs, not what it is: left out of the identity.
 NOT_IDENTITY = {
     "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced", "energy", "measure"),
-    "trainer": ("accelerator", "progress_bar", "devices"),
+    "trainer": ("accelerator", "progress_bar", "devices", "save_minutes"),
     "dataset": ("num_workers", "epochs"),
 }
 # Settings younger than some records: left out of the identity at the value that says what was always done.
@@ -194,9 +194,11 @@ class Run:
         self.record.update(facts)
         self._write()
 
-    def goes_on_from(self, epochs: int) -> None:
-        """The run goes on after so many epochs; 0: it starts."""
-        self.record["sessions"][-1].update(resumed=epochs > 0, epochs_before=epochs)
+    def goes_on_from(self, epochs: int, batches: int) -> None:
+        """The run goes on after so many epochs, and batches of the next one; 0, 0: it starts."""
+        self.record["sessions"][-1].update(
+            resumed=epochs + batches > 0, epochs_before=epochs, **({"batches_before": batches} if batches else {})
+        )
         self._write()
 
     def complete(self, results: dict[str, Any]) -> None:
@@ -222,7 +224,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             self._end("interrupted", None)
             saved = (self.folder / "checkpoints" / "last.ckpt").is_file()
-            goes_on = "goes on from the last epoch" if saved else "starts again, no epoch had ended"
+            goes_on = "goes on from the last checkpoint" if saved else "starts again, nothing had been saved"
             print(f"interrupted; the same command {goes_on}: {self.folder}", file=sys.stderr)
             return False
         if not isinstance(error, Exception):

@@ -58,6 +58,17 @@ class _Layer:
         self.opportunities += steps * batch
         self.samples += batch
 
+    def of_all_processes(self) -> "_Layer":
+        """The sums over all processes of a distributed run."""
+        assert self.of_neuron is not None
+        device, total = self.of_neuron.device, _Layer()
+        total.of_neuron = summed_over_processes(self.of_neuron, device)
+        total.of_step = summed_over_processes(self.of_step, device)
+        total.samples_of_step = summed_over_processes(self.samples_of_step, device).cpu()
+        counts = torch.tensor([self.opportunities, self.samples], dtype=torch.float64)
+        total.opportunities, total.samples = (int(value) for value in summed_over_processes(counts, device))
+        return total
+
     def result(self) -> LayerSpikes:
         assert self.of_neuron is not None
         neurons = self.of_neuron.numel()
@@ -106,15 +117,17 @@ class SpikeCounter(ForwardHooks):
 
         Every process must have seen every layer, at one and the same T.
         """
-        for layer in self._layers.values():
-            assert layer.of_neuron is not None
-            counts = torch.tensor([layer.opportunities, layer.samples], dtype=torch.float64)
-            layer.of_neuron, layer.of_step, layer.samples_of_step, counts = (
-                summed_over_processes(total, layer.of_neuron.device)
-                for total in (layer.of_neuron, layer.of_step, layer.samples_of_step, counts)
-            )
-            layer.samples_of_step = layer.samples_of_step.cpu()
-            layer.opportunities, layer.samples = (int(value) for value in counts)
+        self._layers = {name: layer.of_all_processes() for name, layer in self._layers.items()}
+
+    def state(self) -> dict[str, dict[str, Tensor | int]]:
+        """What all processes have counted so far, as a checkpoint takes it."""
+        return {name: vars(layer.of_all_processes()) for name, layer in self._layers.items()}
+
+    def load(self, state: dict[str, dict[str, Tensor | int]]) -> None:
+        """Go on from what `state` gave."""
+        for name, values in state.items():
+            self._layers[name] = _Layer()
+            vars(self._layers[name]).update(values)
 
     @property
     def layers(self) -> dict[str, LayerSpikes]:

@@ -30,11 +30,22 @@ class Curves(Callback):
         self._started = self._lr = 0.0
         self._counter: SpikeCounter | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curves"] = {
+            "rows": self.rows,
+            "lr": self._lr,
+            "seconds": time.perf_counter() - self._started,
+            "spikes": None if self._counter is None else self._counter.state(),
+        }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["curves"]
+        self.rows, self._lr = list(saved["rows"]), float(saved["lr"])
+        self._started = time.perf_counter() - float(saved["seconds"])
+        if self.spikes:
+            self._counter = SpikeCounter(network_of(pl_module))
+            if saved["spikes"] is not None and trainer.is_global_zero:  # what all processes had
+                self._counter.load(saved["spikes"])
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()

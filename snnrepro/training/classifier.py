@@ -14,9 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from snnrepro.errors import NonFiniteLossError, UserError
+from snnrepro.metrics.hooks import summed_over_processes
 from snnrepro.neurons.neuron import Neuron
 from snnrepro.neurons.noise import hold_draws
 from snnrepro.place import ALONE, Place
+from snnrepro.training.checkpoints import done_by
 from snnrepro.training.loss import Loss
 
 # The host looks for a non-finite loss this often, so that a GPU is not stopped at every step.
@@ -153,6 +155,23 @@ class Classifier(L.LightningModule):
         }
         for name, metrics in (("loss", self.losses), ("accuracy", self.accuracies)):
             self.log(f"{stage}/{name}", metrics[key], prog_bar=name == "accuracy", **settings)  # type: ignore[arg-type]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what an epoch at hand has summed up so far, of all processes."""
+        checkpoint["sums"] = {
+            name: {part: summed_over_processes(value, self.device) for part, value in metric.metric_state.items()}
+            for name, metric in self._training_metrics().items()
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Within an epoch, go on summing up; of several processes the first has what all had."""
+        within = done_by(checkpoint)[1] > 0
+        for name, metric in self._training_metrics().items() if within and self.place.first else ():
+            for part, value in checkpoint["sums"][name].items():
+                setattr(metric, part, value.to(self.device))
+
+    def _training_metrics(self) -> dict[str, Any]:
+        return {"loss": self.losses["train_"], "accuracy": self.accuracies["train_"], "auxiliary": self.auxiliary}
 
     def _check_finite(self, batch_idx: int | None) -> None:
         if self._nonfinite is not None and bool(self._nonfinite):

@@ -35,6 +35,9 @@ class Throughput(Callback):
         self._samples = self._steps = 0
         self._start = self._waiting = self._last_end = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # of a run that goes on within an epoch, the rest of it
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         synchronize(pl_module.device)
         self._start = self._last_end = time.perf_counter()

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from omegaconf import DictConfig
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnrepro import stopping
 from snnrepro.data.datamodule import DataModule
 from snnrepro.errors import UserError
 from snnrepro.metrics.load import OtherWork
@@ -25,7 +26,7 @@ from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
 from snnrepro.place import ALONE, Place
 from snnrepro.training.callbacks import BestLossRestart, Curves
-from snnrepro.training.checkpoints import BEST, Checkpoints, load_weights, newest
+from snnrepro.training.checkpoints import BEST, Checkpoints, done_by, load_weights, newest
 from snnrepro.training.classifier import Classifier
 from snnrepro.training.costs import Costs, Throughput, peak_memory_mb, reset_peak_memory, threads
 from snnrepro.training.loggers import Csv, Dashboard
@@ -100,7 +101,9 @@ class Session:
             print_lines=not self.settings.progress_bar,
             spikes=config.measure.training_spikes,
         )
-        self.checkpoints = Checkpoints(folder / "checkpoints", f"{stage}/accuracy", self.classifier.settled_epoch)
+        self.checkpoints = Checkpoints(
+            folder / "checkpoints", f"{stage}/accuracy", self.classifier.settled_epoch, self.settings.save_minutes
+        )
         self._checkpoint: Path | None = None
         callbacks: list[Callback] = [self.curves, self.throughput, self.costs, BestLossRestart(), self.checkpoints]
         if self.settings.progress_bar:
@@ -171,24 +174,25 @@ class Session:
             used[name] = samples if limit is None else min(samples, limit * self.data.batch_size)
         return used
 
-    def resume(self) -> int:
-        """Go on from the newest checkpoint that is whole; how many epochs it holds, 0 where there is none.
+    def resume(self) -> tuple[int, int]:
+        """Go on from the newest checkpoint that is whole; how many epochs, and batches of the next one, it holds.
 
         Raises UserError where it is of another network than this code builds.
         """
         found = newest(self.folder / "checkpoints", say=self.place.first)
         if found is None:
-            return 0
+            return 0, 0
         self._checkpoint, saved = found
         ours, theirs = self.classifier.state_dict(), saved["state_dict"]
         if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
             raise UserError(f"{self._checkpoint} is of other code: overwrite=true starts afresh")
-        return int(saved["epoch"]) + 1
+        epochs, self.data.first_batch = done_by(saved)
+        return epochs, self.data.first_batch
 
     def fit(self) -> None:
         """Train, from where `resume` said. Ctrl-C arrives as KeyboardInterrupt."""
         try:
-            with loader_errors(), self._beside_others("fit"):
+            with loader_errors(), self._beside_others("fit"), stopping.alone():
                 self.trainer.fit(
                     self.classifier,
                     datamodule=self.data,
@@ -321,6 +325,8 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Runs are short on purpose where the data are few.
     warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")
+    # The data module goes on where the checkpoint was written, by itself.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     # How many processes a run has is ours to say (snnrepro.processes).
     warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
     # Lightning 2.6 on a newer torch.

@@ -26,6 +26,7 @@ class TrainerSettings:
     limit_eval_batches: stop each epoch after so many batches (null: all). max_steps: stop altogether after so many
     steps (null: never); the schedule still spans max_epochs. progress_bar: auto shows it on a terminal. devices: how
     many a run is spread over on this machine, each with its part of every batch (auto: all GPUs there are).
+    save_minutes: within an epoch too, save after so many minutes, so that no more is lost (null: after epochs only).
     sync_batchnorm: batch norms see the whole batch then, not each the part of its device; needs GPUs.
     """
 
@@ -45,6 +46,7 @@ class TrainerSettings:
         progress_bar: bool | Literal["auto"] = "auto",
         devices: PositiveInt | Literal["auto"] = 1,
         sync_batchnorm: bool = True,
+        save_minutes: PositiveFloat | None = 10.0,
     ) -> None:
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError("trainer.accelerator=gpu, but torch finds no GPU here: take trainer=cpu or trainer=auto")
@@ -63,6 +65,7 @@ class TrainerSettings:
         self.limit_eval_batches = limit_eval_batches
         self.progress_bar = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
         self.sync_batchnorm = sync_batchnorm
+        self.save_minutes = save_minutes
         self.devices = self._number(devices)
 
     def _number(self, devices: int | Literal["auto"]) -> int:
@@ -80,7 +83,7 @@ class TrainerSettings:
         """Raises UserError for settings that do not fit each other."""
         environment = Environment(place)
         try:
-            return L.Trainer(
+            trainer = L.Trainer(
                 default_root_dir=folder,
                 max_epochs=self.max_epochs,
                 max_steps=-1 if self.max_steps is None else self.max_steps,
@@ -106,6 +109,9 @@ class TrainerSettings:
             )
         except (ValueError, RuntimeError) as error:  # MisconfigurationException is a RuntimeError
             raise UserError(f"trainer: {str(error).strip().splitlines()[0]}") from None
+        # What a signal means is said in snnrepro.signals; Lightning's own handlers would end a run before it is saved.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return trainer
 
 
 class Environment(ClusterEnvironment):

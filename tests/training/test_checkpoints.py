@@ -64,7 +64,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before_t
     assert code == 0
     assert err.count("\n") == 1
     assert f"warning: the checkpoint {cut / 'last.ckpt'} is damaged" in err
-    assert "trying previous.ckpt, an epoch older" in err
+    assert "trying previous.ckpt, the one before" in err
     assert "epoch 3/4" in out
     assert "epoch 2/4" not in out
     assert ends_like_an_unbroken_one(train, tmp_path)

@@ -1,0 +1,39 @@
+"""A request that a run stop, heeded at the next moment at which it can be saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_waits = False
+_asked = False
+
+
+def stop() -> None:
+    """Ask the run in this process to stop: at once by KeyboardInterrupt, or after its batch while it heeds `asked`."""
+    global _asked
+    if not _waits:
+        raise KeyboardInterrupt
+    _asked = True
+
+
+def asked() -> bool:
+    """Whether a stop is waited for."""
+    return _asked
+
+
+def wait(until_saved: bool) -> None:
+    """Say whether the run looks at `asked` after its batch. Raises KeyboardInterrupt where it no longer does, and was."""
+    global _waits
+    _waits = until_saved
+    if _asked and not until_saved:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Context of one run's training, after which nothing is waited for."""
+    global _waits, _asked
+    _waits = _asked = False
+    try:
+        yield
+    finally:
+        _waits = _asked = False
