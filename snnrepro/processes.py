@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 JOIN_SECONDS = 300  # for all tasks of a job to start
 STOP_SECONDS = 4  # for a process to end when asked to; what it has saved is whole at any moment
+INTERRUPTED = "interrupted"
 NEWS_SECONDS = 1  # for the cause to be heard after its consequence: where one process fails, others lose it
 
 
@@ -107,7 +108,7 @@ def _lead(config: DictConfig, run: Run, task: Task, devices: int) -> None:
                 members.join()
             run.complete(results)
     except BaseException as error:
-        store.set("stop", first_line(error))
+        _stop_all(store, error)
         raise
     finally:  # with this process its store ends
         _until(lambda: int(store.add("left", 0)) >= task.world - 1, STOP_SECONDS)
@@ -126,8 +127,7 @@ def follow(config: DictConfig, choices: dict[str, str | None], task: Task) -> No
             with _Members(config, *place, task, _devices(config), store) as members:
                 members.join()
     except BaseException as error:
-        with suppress(RuntimeError):  # the first task may be gone
-            store.set("stop", first_line(error))
+        _stop_all(store, error)
         raise
     finally:
         with suppress(RuntimeError):
@@ -141,6 +141,12 @@ def _store(address: str, port: int, *, leads: bool = False) -> Any:
     timeout = timedelta(seconds=JOIN_SECONDS)
     store: Any = TCPStore(address, port, is_master=leads, wait_for_workers=False, timeout=timeout)
     return store
+
+
+def _stop_all(store: Any, error: BaseException) -> None:
+    """Let all tasks end because of this."""
+    with suppress(RuntimeError):  # the first task may be gone
+        store.set("stop", INTERRUPTED if isinstance(error, KeyboardInterrupt) else first_line(error))
 
 
 class _Members:
@@ -210,8 +216,12 @@ class _Members:
 
     def _hear(self, seconds: float) -> None:
         """Take what is said within so many seconds, and what has ended."""
-        if self.store.check(["stop"]):
-            self.troubles.append((1, UserError(self.store.get("stop").decode())))
+        try:
+            if self.store.check(["stop"]):
+                why = self.store.get("stop").decode()
+                self.troubles.append((1, KeyboardInterrupt() if why == INTERRUPTED else UserError(why)))
+        except RuntimeError:
+            self.troubles.append((4, UserError("the first task of this job has ended: see what it says")))
         for pipe in connection.wait([pipe for pipe in self.processes if not pipe.closed], seconds):
             assert isinstance(pipe, connection.Connection)
             try:

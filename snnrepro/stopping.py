@@ -21,7 +21,7 @@ def asked() -> bool:
 
 
 def wait(until_saved: bool) -> None:
-    """Say whether the run looks at `asked` after its batch. Raises KeyboardInterrupt where it no longer does, and was."""
+    """Say whether the run heeds `asked` after its batch. Raises KeyboardInterrupt for a stop that it will not heed."""
     global _waits
     _waits = until_saved
     if _asked and not until_saved:
