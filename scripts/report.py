@@ -113,14 +113,13 @@ def report(records: Records, out: Path, arguments: argparse.Namespace) -> None:
 
 
 def printed(text: TextTable, title: str) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     shown = Table(title=title, title_justify="left")
     for place, column in enumerate(text.columns):
         shown.add_column(column, justify="right" if place in text.numbers else "left", overflow="fold")
     for row in text.rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*row)
     show(shown)
 
 

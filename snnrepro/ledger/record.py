@@ -23,7 +23,7 @@ from typing import Any, ClassVar, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
-from snnrepro.errors import UserError
+from snnrepro.errors import UserError, first_line, printable, without_secrets
 
 FORMAT = 2  # 2: layers, operations, counters; the identity no longer holds the cost model
 RESERVE_BYTES = 2**16
@@ -32,10 +32,26 @@ PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydr
 
 # What says where and on what a run runs, not what it is: left out of the identity.
 NOT_IDENTITY = {
-    "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced", "energy", "measure"),
+    "": (
+        "seed",
+        "paths",
+        "logger",
+        "overwrite",
+        "source",
+        "precision",
+        "scale",
+        "reduced",
+        "energy",
+        "measure",
+        "trust",
+    ),
     "trainer": ("accelerator", "progress_bar"),
     "dataset": ("num_workers", "epochs"),
 }
+
+# What configs have got since: left out where it has the value that it had before, so that earlier records keep their
+# place.
+ADDED_LATER = {"dataset": {"damaged": "stop"}}
 
 
 def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, str, str]:
@@ -52,9 +68,13 @@ def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, s
 
 
 def config_hash(plain: dict[str, Any]) -> str:
-    """Eight hex digits over a resolved config without what NOT_IDENTITY names."""
+    """Eight hex digits over a resolved config without what NOT_IDENTITY and ADDED_LATER name."""
     science = {
-        key: {k: v for k, v in value.items() if k not in NOT_IDENTITY.get(key, ())}
+        key: {
+            k: v
+            for k, v in value.items()
+            if k not in NOT_IDENTITY.get(key, ()) and (k, v) not in ADDED_LATER.get(key, {}).items()
+        }
         if isinstance(value, dict)
         else value
         for key, value in plain.items()
@@ -222,7 +242,7 @@ class Run:
             print(f"error: {line}", file=sys.stderr)
         else:
             line = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-            traceback.print_exception(error)
+            print(without_secrets("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         self._end("failed", self._scrub(line))
         return True
 
@@ -258,7 +278,7 @@ class Run:
     def _write(self) -> None:
         partial = self.folder / "run.json.partial"
         with partial.open("w") as file:
-            json.dump(self.record, file, indent=2, allow_nan=False)
+            json.dump(_without_secrets(self.record), file, indent=2, allow_nan=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
@@ -269,6 +289,15 @@ class Run:
             (self.folder / "lock").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+
+def _without_secrets(value: Any) -> Any:
+    """The same, with no secret of the environment in any text."""
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def finite(value: Any) -> Any:
@@ -293,7 +322,9 @@ def explain(error: Exception) -> str | None:
         return "out of memory: lower dataset.batch_size, dataset.num_steps or the size of the architecture"
     if isinstance(error, UserError):
         return text
-    return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        return without_secrets(printable(f"{type(error).__name__}: {first_line(error)}"))
+    return None
 
 
 def git_state() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snnrepro.errors import printable
 from snnrepro.ledger.claims import Claim
 from snnrepro.ledger.record import finite
 from snnrepro.ledger.verdicts import Verdict
@@ -158,14 +159,24 @@ def read(file: Path) -> Record | str:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "a text in it is no Unicode"
-    return dict(finite(record))
+    return dict(_printable(finite(record)))
+
+
+def _printable(value: Any) -> Any:
+    """The same, with every text safe to print: records come from other people."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_printable(inner) for inner in value]
+    return " ".join(printable(value).splitlines()) if isinstance(value, str) else value
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        return list(csv.DictReader(file.read_text().splitlines()))
+        rows = list(csv.DictReader(file.read_text().splitlines()))
     except (OSError, ValueError, csv.Error):
         return []
+    return [{_printable(key): _printable(cell) for key, cell in row.items()} for row in rows]
 
 
 def number(text: str | None) -> float:

@@ -125,9 +125,10 @@ def runs_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Tab
 
 
 def show(table: Table) -> None:
-    """Print without cutting words short where the output is no terminal."""
-    console = Console(highlight=False)
+    """Print without cutting words short where the output is no terminal; brackets in a text are no markup."""
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(**plain, width=160)
     console.print()
     console.print(table)
