@@ -91,8 +91,8 @@ def find_speech_commands(version: str, folder: Path) -> Found:
 class SpeechDataModule(RecordedDataModule):
     """Spoken words: Google Speech Commands (gsc) or the Free Spoken Digit Dataset (spoken_digits).
 
-    version: of gsc. All from duration_ms to coding_seed: see snnrepro.data.spectrogram.Ear. loading: see
-    snnrepro.data.datamodule.DataModule.
+    version: of gsc. All from duration_ms to coding_seed: see snnrepro.data.spectrogram.Ear. allow_partial, damaged: see
+    snnrepro.data.recorded.RecordedDataModule. loading: see snnrepro.data.datamodule.DataModule.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class SpeechDataModule(RecordedDataModule):
         level_rate: Fraction = 0.5,
         coding_seed: NonNegativeInt = 0,
         allow_partial: bool = False,
+        damaged: Literal["stop", "skip"] = "stop",
         **loading: Any,
     ) -> None:
         super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
@@ -124,6 +125,7 @@ class SpeechDataModule(RecordedDataModule):
         self.version = version
         self.num_steps = num_steps
         self.allow_partial = allow_partial
+        self.damaged = damaged
         if source == "gsc":
             known = SpeechSource(16_000, WORDS[version], lambda folder: find_speech_commands(version, folder))
         else:

@@ -31,8 +31,6 @@ MARKDOWN = {
     ">": "&gt;",
     "*": "\\*",
     "`": "\\`",
-    "[": "\\[",
-    "]": "\\]",
     "\n": " ",
 }
 
@@ -65,8 +63,8 @@ class TextTable(NamedTuple):
 
 
 def markdown(text: str) -> str:
-    """A text as Markdown that shows just this, also within a table."""
-    return "".join(MARKDOWN.get(letter, letter) for letter in text)
+    """A text as Markdown that shows just this, also within a table: no markup, and no link."""
+    return "".join(MARKDOWN.get(letter, letter) for letter in text).replace("](", "]\\(")
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -89,7 +89,9 @@ def run_table(record: dict[str, Any], where: str) -> Table:
     if data.get("partial"):
         counts = ", ".join(f"{data['recordings'][p]:,} of {n:,} {p}" for p, n in data["official"].items())
         shared = "; the test set is the training set" if data.get("test_is_train") else ""
-        table.add_row("data", f"partial: {counts}{shared}; no verdict on any claim")
+        damaged = sum(((data.get("damaged") or {}).get("skipped") or {}).values())
+        left_out = f"; {damaged:,} damaged left out" if damaged else ""
+        table.add_row("data", f"partial: {counts}{left_out}{shared}; no verdict on any claim")
     if record.get("reduced"):
         table.add_row("reduced", f"{record['reduced']}; no verdict on any claim")
     if (share := busy(record) or 0.0) > BUSY:
