@@ -17,7 +17,7 @@ from typing import Any
 
 from snnrepro.command import Parser, ended
 from snnrepro.config.check import CONFIGS
-from snnrepro.errors import UserError, did_you_mean
+from snnrepro.errors import UserError, did_you_mean, printable
 from snnrepro.ledger.columns import COLUMNS
 from snnrepro.ledger.formats import TextTable
 from snnrepro.ledger.groups import groups
@@ -35,7 +35,7 @@ def records_of(folders: list[Path]) -> Records:
             raise UserError(f"{folder} is no folder: name one that has run.json files below it")
     records = Records(folders)
     for file, why in records.broken:
-        print(f"passed over, {why}: {file}", file=sys.stderr)
+        print(printable(f"passed over, {why}: {file}"), file=sys.stderr)
     if not records.runs:
         where = ", ".join(map(str, folders)) or "runs and results"
         readable = " that can be read" if records.broken else ""

@@ -31,9 +31,10 @@ def check(config: DictConfig) -> DictConfig:
 
     Raises UserError for the first unknown key, wrong type, value out of range or `_target_` that is not allowed.
     """
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep"}
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        _check_plain(plain, "")
+        _check_plain(plain, "", groups)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         raise UserError(f"config key {key}: {first_line_of(error)}") from None
@@ -42,7 +43,6 @@ def check(config: DictConfig) -> DictConfig:
     root = OmegaConf.to_container(read_yaml(CONFIGS / "train.yaml"))
     assert isinstance(root, dict)
     root.pop("defaults")
-    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep"}
     known = sorted({*map(str, root), *groups})
     trusted = trusted_classes(plain.get("trust") or [])
     for key, value in plain.items():
@@ -96,7 +96,7 @@ def _check_fit(plain: dict[str, Any]) -> None:
         )
 
 
-def _check_plain(value: Any, key: str) -> None:
+def _check_plain(value: Any, key: str, groups: set[str]) -> None:
     """Only what JSON holds, and what cannot be read as an order or an interpolation once more."""
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{key} must be a finite number, got {value}")
@@ -108,12 +108,12 @@ def _check_plain(value: Any, key: str) -> None:
         for inner, item in value.items():
             if not isinstance(inner, str):
                 raise UserError(f"{key or 'the config'} has the key {inner!r}: keys are texts")
-            if inner in ORDERS and (not key or "." in key or inner not in ("_target_", "_partial_")):
+            if inner in ORDERS and (key not in groups or inner not in ("_target_", "_partial_")):
                 raise UserError(f"{key}.{inner} is refused: only a group itself is built from its _target_".lstrip("."))
-            _check_plain(item, f"{key}.{inner}" if key else inner)
+            _check_plain(item, f"{key}.{inner}" if key else inner, groups)
     elif isinstance(value, list):
         for place, item in enumerate(value):
-            _check_plain(item, f"{key}.{place}")
+            _check_plain(item, f"{key}.{place}", groups)
     elif value is not None and not isinstance(value, str | int | float | bool):
         raise UserError(f"{key} must be a number, a text, true, false or null, got {value!r}")
 
@@ -122,6 +122,9 @@ def _check_scalars(plain: dict[str, Any]) -> None:
     for name, path in plain["paths"].items():
         if not isinstance(path, str) or not path.strip():
             raise UserError(f"paths.{name} must be a folder, got {path!r}")
+    for name in ("source", "reduced"):
+        if not isinstance(plain[name], str | None):
+            raise UserError(f"{name} must be a text or null, got {plain[name]!r}")
     if isinstance(plain["version"], bool) or not isinstance(plain["version"], int):
         raise UserError(f"version must be a whole number, got {plain['version']!r}")
     if isinstance(plain["seed"], bool) or not isinstance(plain["seed"], int) or not 0 <= plain["seed"] < 2**32:

@@ -20,9 +20,14 @@ def by_config(found: Sequence[Recorded]) -> dict[str, list[Recorded]]:
         groups[run.place.rpartition("/")[2]].append(run)
     neurons = [name.rpartition("-")[0] for name in groups]
     return {
-        (neuron if neurons.count(neuron) == 1 else name): groups[name]
+        _no_formula(neuron if neurons.count(neuron) == 1 else name): groups[name]
         for name, neuron in sorted(zip(groups, neurons, strict=True))
     }
+
+
+def _no_formula(text: str) -> str:
+    """A text in which matplotlib sees no formula."""
+    return text.replace("$", r"\$")
 
 
 def curves(found: Sequence[Recorded], title: str, file: Path) -> None:
@@ -136,7 +141,7 @@ def pictures(runs: Sequence[Recorded], out: Path) -> Iterator[tuple[int, int]]:
             by_experiment[run.folder.parents[1]].append(run)
     names: list[str] = []
     for done, (place, found) in enumerate(by_experiment.items(), 1):
-        title = found[0].place.rpartition("/")[0]
+        title = _no_formula(found[0].place.rpartition("/")[0])
         name = "-".join(part for part in place.parts[-2:] if part != "/")
         name += f"-{names.count(name) + 1}" if name in names else ""
         names.append(name)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,10 +89,10 @@ def run_folder(config: DictConfig, choices: dict[str, str | None]) -> Path:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a run's folder; None where there is none or it cannot be read."""
+    """The record in a run's folder, safe to print; None where there is none or it cannot be read."""
     try:
-        record = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+        record = each_text(json.loads((folder / "run.json").read_text()), printable)
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -278,7 +279,7 @@ class Run:
     def _write(self) -> None:
         partial = self.folder / "run.json.partial"
         with partial.open("w") as file:
-            json.dump(_without_secrets(self.record), file, indent=2, allow_nan=False)
+            json.dump(each_text(self.record, without_secrets), file, indent=2, allow_nan=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
@@ -291,13 +292,13 @@ class Run:
             self._lock = None
 
 
-def _without_secrets(value: Any) -> Any:
-    """The same, with no secret of the environment in any text."""
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """The same, with every text in it changed, keys too."""
     if isinstance(value, dict):
-        return {key: _without_secrets(inner) for key, inner in value.items()}
+        return {each_text(key, change): each_text(inner, change) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_secrets(inner) for inner in value]
-    return without_secrets(value) if isinstance(value, str) else value
+        return [each_text(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def finite(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from snnrepro.errors import printable
 from snnrepro.ledger.claims import Claim
-from snnrepro.ledger.record import finite
+from snnrepro.ledger.record import each_text, finite
 from snnrepro.ledger.verdicts import Verdict
 
 Record = dict[str, Any]
@@ -90,7 +90,7 @@ class Records:
     def _add(self, file: Path) -> None:
         record = read(file)
         if isinstance(record, str):
-            self.broken.append(Broken(file, record))
+            self.broken.append(Broken(file, _line(record)))
             return
         run = Recorded(file.parent, record)
         self.runs.append(run)
@@ -136,6 +136,9 @@ def read(file: Path) -> Record | str:
     for key in ("neuron", "protocol"):
         if not isinstance(record.get(key), str):
             return f"no {key}"
+    for key in ("experiment", "dataset", "architecture", "command", "error", "reduced", "cost_model"):
+        if not isinstance(record.get(key), str | None):
+            return f"{key} is no text"
     for key in ("metrics", "config"):
         if not isinstance(record.get(key), dict):
             return f"no {key}"
@@ -159,16 +162,11 @@ def read(file: Path) -> Record | str:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "a text in it is no Unicode"
-    return dict(_printable(finite(record)))
+    return dict(each_text(finite(record), _line))
 
 
-def _printable(value: Any) -> Any:
-    """The same, with every text safe to print: records come from other people."""
-    if isinstance(value, dict):
-        return {_printable(key): _printable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_printable(inner) for inner in value]
-    return " ".join(printable(value).splitlines()) if isinstance(value, str) else value
+def _line(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -176,7 +174,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file.read_text().splitlines()))
     except (OSError, ValueError, csv.Error):
         return []
-    return [{_printable(key): _printable(cell) for key, cell in row.items()} for row in rows]
+    return [dict(each_text(row, _line)) for row in rows]
 
 
 def number(text: str | None) -> float:
