@@ -71,6 +71,8 @@ def trusted_classes(value: object) -> list[str]:
 
 def check_class(place: str, target: object, trusted: list[str]) -> None:
     """Raise UserError unless this place of a config may name the class."""
+    if not isinstance(target, str):
+        raise UserError(f"{place}._target_ must be the name of a class, got {target!r}")
     if target in CLASSES.get(place, frozenset()) or target in trusted:
         return
     known = CLASSES.get(place)

@@ -58,6 +58,9 @@ def check(config: DictConfig) -> DictConfig:
             for inner in value:
                 if inner not in root[key]:
                     raise UserError(f"unknown key {key}.{inner}{did_you_mean(str(inner), list(root[key]))}")
+    for key in ("paths", "measure", "version", "seed", "protocol", "overwrite"):
+        if key not in plain:
+            raise UserError(f"{key} must be set: train.yaml does")
     for group in sorted(groups - set(plain)):
         raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
     _check_scalars(plain)
@@ -123,7 +126,7 @@ def _check_scalars(plain: dict[str, Any]) -> None:
         if not isinstance(path, str) or not path.strip():
             raise UserError(f"paths.{name} must be a folder, got {path!r}")
     for name in ("source", "reduced"):
-        if not isinstance(plain[name], str | None):
+        if not isinstance(plain.get(name), str | None):
             raise UserError(f"{name} must be a text or null, got {plain[name]!r}")
     if isinstance(plain["version"], bool) or not isinstance(plain["version"], int):
         raise UserError(f"version must be a whole number, got {plain['version']!r}")

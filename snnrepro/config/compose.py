@@ -16,7 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError, scan
+from yaml.tokens import AliasToken
 
 from snnrepro.config.allowed import COMMAND_LINE_ONLY, check_class, check_key, first_of, trusted_classes
 from snnrepro.config.check import CONFIGS, SECTIONS, check, options, read_yaml
@@ -24,6 +25,7 @@ from snnrepro.config.sections import additions, spelled
 from snnrepro.errors import UserError, did_you_mean
 
 MOST_JOBS = 10_000  # of one sweep
+LONGEST_FILE = 2**20  # characters
 
 
 class Job(NamedTuple):
@@ -159,16 +161,16 @@ def _job(overrides: list[str]) -> Job:
             raise UserError(f"{section} belongs to an experiment's file, not to the command line")
         if group in _groups() and not (group == "experiment" and override.value() is None):
             _check_choice(group, override.value())
+            _check_size(CONFIGS / group / f"{override.value()}.yaml")
     config, choices = _composed(overrides)
     _check_origin(config, parsed)
+    _check_choices(choices)
     added, what = additions(config, str(choices["neuron"]), given)
     words = [f"{key}={spelled(value)}" for key, value in added.items()]
     if words:
         config, choices = _composed([*words, *overrides])
         _check_origin(config, [*map(_parsed, words), *parsed])
-    for group in _groups():
-        if choices.get(group) is not None:
-            _check_choice(group, choices[group])
+        _check_choices(choices)
     with open_dict(config):
         del config["hydra"]
         for section in SECTIONS:
@@ -177,11 +179,29 @@ def _job(overrides: list[str]) -> Job:
     return Job(check(config), choices, overrides, words)
 
 
+def _check_choices(choices: dict[str, str | None]) -> None:
+    """Files choose by their defaults, too: the names stand in the path of the record."""
+    for group in _groups():
+        if group != "sweep" and not (group == "experiment" and choices.get(group) is None):
+            _check_choice(group, choices.get(group))
+
+
 def _check_choice(group: str, choice: object) -> None:
     if not isinstance(choice, str):
         raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
     if choice not in options(group):
         raise UserError(f"unknown {group} {shortened(choice)}{did_you_mean(choice, options(group))}")
+
+
+def _check_size(file: Path) -> None:
+    """Raise UserError for a file that grows without end as it is read: aliases of aliases take all memory."""
+    try:
+        text = file.read_text()
+        held = re.search(r"&\S", text) and re.search(r"\*\S", text)  # else it is not worth the time
+        if len(text) > LONGEST_FILE or (held and any(isinstance(token, AliasToken) for token in scan(text))):
+            raise UserError(f"{file} is not taken: aliases (*name) and more than a megabyte are refused")
+    except (OSError, ValueError, YAMLError, RecursionError) as error:
+        raise UserError(" ".join(f"{file} cannot be read: {error}".split())) from None
 
 
 def _check_origin(config: DictConfig, parsed: list[Override]) -> None:
@@ -234,7 +254,7 @@ def _composed(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
             raise UserError(" ".join(f"a config file cannot be read: {error}".split())) from None
         except RecursionError:
             raise UserError("a config file is nested too deeply, or names itself") from None
-        except (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError) as error:
+        except Exception as error:  # a file that is no config fails in any of Hydra's lines
             raise UserError(_one_line(error, overrides)) from None
     return config, dict(config.hydra.runtime.choices)
 
