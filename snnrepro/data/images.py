@@ -28,6 +28,7 @@ CLASS_NAMES = {
     ),
     "yin_yang": ("yin", "yang", "dot"),
 }
+MOST_CLASSES = 100_000
 
 
 def encoded_shape(encoding: str, shape: tuple[int, int, int]) -> tuple[int | None, tuple[int, ...]]:
@@ -82,6 +83,10 @@ class ImageDataModule(DataModule):
     ) -> None:
         super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
         require_positive(num_steps=num_steps, pixel_max=pixel_max)
+        if num_classes > MOST_CLASSES:
+            raise UserError(
+                f"dataset.num_classes={num_classes} is more than {MOST_CLASSES:,}, which no data set here has"
+            )
         if len(image_shape) != 3:
             raise UserError(f"dataset.image_shape is channels, height, width, got {list(image_shape)}")
         channels, height, width = image_shape
