@@ -51,6 +51,9 @@ def read_image(file: Path) -> Tensor:
 
     try:
         with Image.open(file, formats=("JPEG", "PNG")) as image:  # ImageNet has some PNGs by the name of JPEG
+            if image.format == "PNG":
+                image.verify()  # its checksums, which decoding passes over; a JPEG has none
+        with Image.open(file, formats=("JPEG", "PNG")) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise UserError(f"it claims {image.width:,} x {image.height:,} pixels")
             pixels: Tensor = pil_to_tensor(image.convert("RGB"))
@@ -119,7 +122,7 @@ def damaged_images(files: list[Path], base: Path, cache_dir: Path) -> set[Path]:
         known = json.loads(kept.read_text())
         if known.pop("digest") == digest(known):
             return {base / name for name in known["damaged"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     with ThreadPoolExecutor(usable_cores()) as pool:  # Pillow decodes without holding the interpreter
         flags = list(progress(pool.map(_is_damaged, files), "checking imagenet", len(files)))

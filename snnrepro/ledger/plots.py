@@ -1,5 +1,6 @@
 """Pictures of runs: learning curves, and measures side by side."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from snnrepro.ledger.runs import Record, Recorded, number
 from snnrepro.ledger.tables import accuracy_of
 from snnrepro.pictures import save_png
 
+LARGEST = 1e12  # on an axis
 MANY = 8  # from here on, learning curves get a panel for each config
 
 
@@ -84,13 +86,14 @@ def _curve(run: Recorded) -> tuple[str, list[float], list[float], list[float]]:
     """(stage, epochs from 1, accuracy of the stage, training accuracy) of one run; what is missing is NaN."""
     rows = run.curves()
     stage = "validation" if run.record.get("protocol") == "validated" else "epoch_test"
-    epochs = [number(row.get("epoch")) + 1 for row in rows]
-    return (
-        stage,
-        epochs,
-        [number(r.get(f"{stage}/accuracy")) for r in rows],
-        [number(r.get("train/accuracy")) for r in rows],
-    )
+    epochs = [value + 1 for value in _column(rows, "epoch")]
+    return stage, epochs, _column(rows, f"{stage}/accuracy"), _column(rows, "train/accuracy")
+
+
+def _column(rows: list[dict[str, str]], name: str) -> list[float]:
+    """The numbers of a column, NaN for one beyond what an axis can show."""
+    values = (number(row.get(name)) for row in rows)
+    return [value if abs(value) < LARGEST else math.nan for value in values]
 
 
 def ranking(found: Sequence[Recorded], title: str, file: Path) -> None:

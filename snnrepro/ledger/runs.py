@@ -123,7 +123,7 @@ def read(file: Path) -> Record | str:
         record = json.loads(file.read_text(), parse_constant=lambda _: None)
     except OSError as error:
         return str(error.strerror)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "no JSON"
     if not isinstance(record, dict):
         return "no record of a run"
