@@ -54,6 +54,10 @@ Files that are not there are one line that names the folder and the command. A p
 `dataset.allow_partial=true`; the record then says how much of it there was, whether the test set had to be the training
 set, and no verdict is given on it.
 
+A recording or an image that cannot be read stops the run with its name, and its place in a file that holds several.
+`dataset.damaged=skip` leaves out what is damaged: the record names it, and no verdict is given. Of a folder of images
+all are then decoded beforehand, once: paths.cache_dir remembers which are damaged.
+
 ## Events to frames
 
 `dataset.split_by`: `number` (T bins of equally many events), `time` (T bins of equal duration over the recording),

@@ -17,7 +17,7 @@ from typing import Any
 
 from snnrepro.command import Parser, ended
 from snnrepro.config.check import CONFIGS
-from snnrepro.errors import UserError, did_you_mean
+from snnrepro.errors import UserError, did_you_mean, printable
 from snnrepro.ledger.columns import COLUMNS
 from snnrepro.ledger.formats import TextTable
 from snnrepro.ledger.groups import groups
@@ -36,7 +36,7 @@ def records_of(folders: list[Path]) -> Records:
             raise UserError(f"{folder} is no folder: name one that has run.json files below it")
     records = Records(folders)
     for file, why in records.broken:
-        print(f"passed over, {why}: {file}", file=sys.stderr)
+        print(printable(f"passed over, {why}: {file}"), file=sys.stderr)
     if not records.runs:
         where = ", ".join(map(str, folders)) or "runs and results"
         readable = " that can be read" if records.broken else ""
@@ -113,14 +113,13 @@ def report(records: Records, out: Path, arguments: argparse.Namespace) -> None:
 
 
 def printed(text: TextTable, title: str) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     shown = Table(title=title, title_justify="left")
     for place, column in enumerate(text.columns):
         shown.add_column(column, justify="right" if place in text.numbers else "left", overflow="fold")
     for row in text.rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*row)
     show(shown)
 
 

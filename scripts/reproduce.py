@@ -20,7 +20,7 @@ from pathlib import Path
 
 from snnrepro.command import Parser
 from snnrepro.config.check import CONFIGS
-from snnrepro.errors import UserError, did_you_mean
+from snnrepro.errors import UserError, did_you_mean, printable
 from snnrepro.judging import Needed, completed, deciding, judged, needed
 from snnrepro.ledger.claims import Claim, read_claims
 from snnrepro.ledger.claims_table import interval, measured, papers, seeds, tolerance
@@ -87,7 +87,7 @@ def listing(claims: list[Claim], records: Records, *, allow_dirty: bool) -> None
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     print(f"{len(claims)} claims: {counts}")
     for file, why in records.broken:
-        print(f"passed over, {why}: {file}", file=sys.stderr)
+        print(printable(f"passed over, {why}: {file}"), file=sys.stderr)
     if speeds:
         print(
             "cost: training, about, at the median rate of the experiment's recorded runs, else of all "

@@ -2,7 +2,6 @@
 
 from hydra.utils import instantiate
 
-from snnrepro.config.check import check
 from snnrepro.config.compose import compose_job
 from snnrepro.data.datamodule import DataModule
 
@@ -13,7 +12,6 @@ def data_module(overrides: list[str]) -> tuple[DataModule, str]:
     Raises UserError for what train.py would refuse.
     """
     job = compose_job(overrides)
-    check(job.config)
     config = job.config
     module: DataModule = instantiate(config.dataset, _convert_="all")(
         data_dir=config.paths.data_dir,

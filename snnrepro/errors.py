@@ -1,8 +1,21 @@
 """Errors that are the user's to mend: one line that says what is wrong and what to do."""
 
+import os
+import re
+import unicodedata
+
+SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # in the names of variables
+SHORTEST_SECRET = 8  # characters; a shorter value stands in ordinary words
+
 
 class UserError(Exception):
-    """A mistake in a config, an argument or a data file; shown as one line, without a traceback."""
+    """A mistake in a config, an argument or a data file; shown as one line, without a traceback.
+
+    Its text is made safe to print, since names of files and keys from elsewhere stand in it.
+    """
+
+    def __str__(self) -> str:
+        return without_secrets(printable(super().__str__()))
 
 
 class DataNotFoundError(UserError):
@@ -37,3 +50,21 @@ def did_you_mean(word: str, known: list[str]) -> str:
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; there are: {', '.join(sorted(known))}" if known else ""
+
+
+def printable(text: str) -> str:
+    """A text that a terminal just shows: without escapes, changes of direction, separators other than line breaks."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else "\ufffd"
+        for letter in text
+    )
+
+
+def without_secrets(text: str) -> str:
+    """A text with the names of the environment's keys, tokens, secrets and passwords in place of their values."""
+    for name, value in sorted(os.environ.items(), key=lambda pair: -len(pair[1])):
+        if len(value) >= SHORTEST_SECRET and SECRET.search(name):
+            text = text.replace(value, f"<{name}>")
+    return text

@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnrepro.config.check import check
+from snnrepro.config.allowed import check_key
 from snnrepro.config.compose import compose_job
 from snnrepro.config.sections import spelled
 from snnrepro.errors import UserError
@@ -29,7 +29,6 @@ class Needed(NamedTuple):
 @cache
 def _needed(words: tuple[str, ...]) -> Needed:
     job = compose_job(list(words))
-    check(job.config)
     group, neuron, _ = identity(job.config, job.choices)
     return Needed(words, f"{group}/{neuron}", int(job.config.seed))
 
@@ -38,9 +37,11 @@ def needed(claim: Claim, *, reduced: bool) -> list[Needed]:
     """The runs of a claim, a side each. Raises UserError, naming the claim, where they do not compose."""
     sides = []
     for run in claim.runs:
-        words = [f"experiment={claim.experiment}", *(f"{key}={spelled(value)}" for key, value in run.items())]
-        words += ["protocol=validated"] if claim.protocol == "validated" else []
         try:
+            for key in run:
+                check_key(key, "its run")
+            words = [f"experiment={claim.experiment}", *(f"{key}={spelled(value)}" for key, value in run.items())]
+            words += ["protocol=validated"] if claim.protocol == "validated" else []
             sides.append(_needed((*words, *(["scale=reduced"] if reduced else []))))
         except UserError as error:
             raise UserError(f"claim {claim.name}: {error}") from None

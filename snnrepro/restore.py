@@ -41,11 +41,10 @@ def restored_run(folder: Path, here: DictConfig) -> Restored:
         raise UserError(f"{folder} is no finished run: it needs run.json and checkpoints/best.ckpt")
     if record.get("status") != "completed":
         raise UserError(f"{folder} is no finished run, its record says {record.get('status')}: run its command again")
-    # Where it was trained, watched and priced is not asked of this machine.
-    ours: dict[str, Any] = {key: here[key] for key in ("paths", "logger", "energy", "measure", "overwrite")}
+    # Where it was trained, watched and priced is not asked of this machine, nor whom to trust of the record.
+    ours: dict[str, Any] = {key: here[key] for key in ("paths", "logger", "energy", "measure", "overwrite", "trust")}
     ours["trainer"] = record["config"]["trainer"] | {"accelerator": "cpu", "precision": "32-true", "devices": 1}
-    config = OmegaConf.create(record["config"] | ours)
-    check(config)
+    config = check(OmegaConf.create(record["config"] | ours))
     with tempfile.TemporaryDirectory() as scratch, Session(config, Path(scratch), ("", "", "")) as session:
         classifier = session.classifier
         epoch = load_weights(classifier, weights)

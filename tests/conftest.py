@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,16 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         return int(stopped.value.code or 0), out, err
 
     return run
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the configs, which is then composed from; what is added to it was added by somebody else."""
+    copy = tmp_path / "configs"
+    shutil.copytree(ROOT / "configs", copy)
+    for module in ("check", "compose"):
+        monkeypatch.setattr(f"snnrepro.config.{module}.CONFIGS", copy)
+    return copy
 
 
 class Done(NamedTuple):

@@ -1,7 +1,6 @@
 """Every mistake that a composed config shows by itself, found before torch is imported."""
 
 import math
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from snnrepro.config.allowed import ORDERS, check_class, restrict_environment, trusted_classes
 from snnrepro.config.signature import complaint, parameters
 from snnrepro.errors import UserError, did_you_mean
 
@@ -20,37 +20,54 @@ SCALES = ("full", "reduced")
 # What an experiment's file holds beside settings (snnrepro.config.sections).
 SECTIONS = ("by_neuron", "reduced", "claims")
 
+LARGEST = 2**63  # what torch and NumPy count with
 
-def check(config: DictConfig) -> None:
-    """Raise UserError for the first unknown key, wrong type, value out of range or foreign `_target_`."""
+
+restrict_environment()
+
+
+def check(config: DictConfig) -> DictConfig:
+    """The config with a value in place of every interpolation, so that what was checked is what is built.
+
+    Raises UserError for the first unknown key, wrong type, value out of range or `_target_` that is not allowed.
+    """
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep", "hydra"}
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        _check_plain(plain, "", groups)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
-        raise UserError(f"config key {key}: {str(error).splitlines()[0]}") from None
-    _check_finite(plain, "")
-    root = OmegaConf.to_container(_yaml(CONFIGS / "train.yaml"))
+        raise UserError(f"config key {key}: {first_line_of(error)}") from None
+    except RecursionError:
+        raise UserError("the config is nested too deeply, or its interpolations never end") from None
+    root = OmegaConf.to_container(read_yaml(CONFIGS / "train.yaml"))
     assert isinstance(root, dict)
     root.pop("defaults")
-    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "sweep", "hydra"}
     known = sorted({*map(str, root), *groups})
+    trusted = trusted_classes(plain.get("trust") or [])
     for key, value in plain.items():
         if key == "experiment":
             raise UserError("an experiment file begins with the line `# @package _global_`; this one does not")
         if key not in known:
             raise UserError(f"unknown key {key!r}{did_you_mean(str(key), sorted({*known, *SECTIONS}))}")
         if key in groups:
-            _check_group(key, value)
+            _check_group(key, value, trusted)
         elif isinstance(root[key], dict) and key != "hydra":
             if not isinstance(value, dict):
                 raise UserError(f"{key} is a group of keys ({', '.join(root[key])}), got {value!r}")
             for inner in value:
                 if inner not in root[key]:
                     raise UserError(f"unknown key {key}.{inner}{did_you_mean(str(inner), list(root[key]))}")
+    for key in ("paths", "measure", "version", "seed", "protocol", "overwrite"):
+        if key not in plain:
+            raise UserError(f"{key} must be set: train.yaml does")
     for group in sorted(groups - set(plain)):
         raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
     _check_scalars(plain)
     _check_fit(plain)
+    made: DictConfig = OmegaConf.create(plain)
+    OmegaConf.set_struct(made, True)
+    return made
 
 
 def _check_fit(plain: dict[str, Any]) -> None:
@@ -82,19 +99,35 @@ def _check_fit(plain: dict[str, Any]) -> None:
         )
 
 
-def _check_finite(value: Any, key: str) -> None:
-    """Infinity and NaN are no setting of anything, and no JSON."""
+def _check_plain(value: Any, key: str, groups: set[str]) -> None:
+    """Only what JSON holds, and what cannot be read as an order or an interpolation once more."""
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{key} must be a finite number, got {value}")
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for inner, item in items:
-        _check_finite(item, f"{key}.{inner}" if key else str(inner))
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise UserError(f"{key} must be a number below 2^63, got one of {value.bit_length()} bits")
+    if isinstance(value, str) and "${" in value:
+        raise UserError(f"{key} cannot hold ${{, which begins an interpolation, got {value!r}")
+    if isinstance(value, dict):
+        for inner, item in value.items():
+            if not isinstance(inner, str):
+                raise UserError(f"{key or 'the config'} has the key {inner!r}: keys are texts")
+            if inner in ORDERS and (key not in groups or inner not in ("_target_", "_partial_")):
+                raise UserError(f"{key}.{inner} is refused: only a group itself is built from its _target_".lstrip("."))
+            _check_plain(item, f"{key}.{inner}" if key else inner, groups)
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            _check_plain(item, f"{key}.{place}", groups)
+    elif value is not None and not isinstance(value, str | int | float | bool):
+        raise UserError(f"{key} must be a number, a text, true, false or null, got {value!r}")
 
 
 def _check_scalars(plain: dict[str, Any]) -> None:
     for name, path in plain["paths"].items():
         if not isinstance(path, str) or not path.strip():
             raise UserError(f"paths.{name} must be a folder, got {path!r}")
+    for name in ("source", "reduced"):
+        if not isinstance(plain.get(name), str | None):
+            raise UserError(f"{name} must be a text or null, got {plain[name]!r}")
     if isinstance(plain["version"], bool) or not isinstance(plain["version"], int):
         raise UserError(f"version must be a whole number, got {plain['version']!r}")
     if isinstance(plain["seed"], bool) or not isinstance(plain["seed"], int) or not 0 <= plain["seed"] < 2**32:
@@ -109,15 +142,16 @@ def _check_scalars(plain: dict[str, Any]) -> None:
             raise UserError(f"{name} must be true or false, got {switch!r}")
 
 
-def _check_group(group: str, node: Any) -> None:
+def _check_group(group: str, node: Any, trusted: list[str]) -> None:
     if not isinstance(node, dict):
         raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
     if "_target_" not in node:
         raise UserError(f"{group}._target_ must be set: a config of configs/{group} begins with it")
     target = node["_target_"]
-    if target not in _targets(group):
-        raise UserError(f"{group}._target_={target} is not a class that configs/{group} uses")
-    known = parameters(target)
+    check_class(group, target, trusted)
+    if node.get("_partial_") is not True:
+        raise UserError(f"{group}._partial_ must be true, got {node.get('_partial_')!r}")
+    known = parameters(target, trusted=target in trusted)
     for key, value in node.items():
         if key in ("_target_", "_partial_"):
             continue
@@ -138,17 +172,17 @@ def options(group: str) -> list[str]:
     return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
 
 
-@lru_cache
-def _targets(group: str) -> frozenset[str]:
-    """The exact classes that the shipped configs of a group name; no other is ever instantiated."""
-    files = [_yaml(CONFIGS / group / f"{name}.yaml") for name in options(group)]
-    return frozenset(str(file["_target_"]) for file in files if "_target_" in file)
+def first_line_of(error: Exception) -> str:
+    """The first line of what an error says, its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _yaml(file: Path) -> DictConfig:
+def read_yaml(file: Path) -> DictConfig:
+    """A config file by itself. Raises UserError where it cannot be read or holds no keys."""
     try:
         loaded = OmegaConf.load(file)
-    except (YAMLError, OSError, ValueError) as error:
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise UserError(" ".join(f"{file} cannot be read: {error}".split())) from None
-    assert isinstance(loaded, DictConfig)
+    if not isinstance(loaded, DictConfig):
+        raise UserError(f"{file} holds no keys")
     return loaded

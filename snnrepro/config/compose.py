@@ -2,27 +2,36 @@
 
 import itertools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError, scan
+from yaml.tokens import AliasToken
 
-from snnrepro.config.check import CONFIGS, SECTIONS, check, options
+from snnrepro.config.allowed import COMMAND_LINE_ONLY, check_class, check_key, first_of, trusted_classes
+from snnrepro.config.check import CONFIGS, SECTIONS, check, options, read_yaml
 from snnrepro.config.sections import additions, spelled
 from snnrepro.errors import UserError, did_you_mean
 
 LAUNCHER = "hydra/launcher"
+MOST_JOBS = 10_000  # of one sweep
+LONGEST_FILE = 2**20  # characters
 
 
 class Job(NamedTuple):
-    """One run to be: its config without the hydra node and the sections, the chosen config of every group, its words
-    without those of Hydra's own settings.
+    """One run to be: its checked config without the hydra node and the sections, the chosen config of every group, its
+    words without those of Hydra's own settings.
 
     added: the overrides that the experiment's sections put before the user's.
     """
@@ -41,16 +50,17 @@ def compose_jobs(arguments: list[str]) -> list[Job]:
     args, unknown = get_args_parser().parse_known_args(arguments)
     if args.cfg and args.multirun:
         raise UserError("--cfg prints the config of one run: leave sweep= and -m away")
+    for option in ("config_path", "config_name", "config_dir", "experimental_rerun"):
+        if getattr(args, option):
+            raise UserError(f"--{option.replace('_', '-')} is not taken: the configs are those of the folder configs")
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return []
     if unknown:
         raise UserError(f"cannot read {unknown[0]}: write overrides as key=value, options before them; see --help")
-    jobs = []
-    for overrides in expand([word for word in args.overrides if not is_of_hydra(word)], sweep=args.multirun):
-        jobs.append(compose_job(overrides))
-        check(jobs[-1].config)
-        devices = jobs[-1].config.trainer.get("devices", 1)
-        if args.multirun and devices != 1:
+    own = [word for word in args.overrides if not is_of_hydra(word)]
+    jobs = [compose_job(overrides) for overrides in expand(own, sweep=args.multirun)]
+    for job in jobs if args.multirun else ():
+        if (devices := job.config.trainer.get("devices", 1)) != 1:
             raise UserError(f"trainer.devices={devices}, but a job of a sweep takes one device: run it without -m")
     return jobs
 
@@ -77,8 +87,9 @@ def with_sweep(arguments: list[str]) -> list[str]:
         )
     rest = [word for word in arguments if word not in named]
     given = {word.lstrip("+").partition("=")[0] for word in rest}
-    grid: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "sweep" / f"{name}.yaml"))
-    assert isinstance(grid, dict)
+    grid: Any = OmegaConf.to_container(read_yaml(CONFIGS / "sweep" / f"{name}.yaml"))
+    for key in grid:
+        check_key(key, f"configs/sweep/{name}.yaml")
     added = [f"{key}={choices}" for key, choices in grid.items() if key not in given]
     return [*(["-m"] if not {"-m", "--multirun"} & set(rest) else []), *rest, *added]
 
@@ -97,56 +108,157 @@ def with_sections(arguments: list[str]) -> list[str]:
 
 def expand(overrides: list[str], *, sweep: bool) -> list[list[str]]:
     """The overrides of every job: one job, or the product of all choices of a sweep."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except (OverrideParseException, HydraException) as error:
-        raise UserError(f"cannot read {overrides_at_fault(overrides, error)}; write key=value") from None
+    parsed = [parse(override) for override in overrides]
     if not sweep:
         swept = [o.input_line for o in parsed if o.is_sweep_override()]
         if swept:
             raise UserError(f"{swept[0]} names several values: add -m to run them all")
         return [overrides]
-    choices = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override()
-        else [o.input_line]
-        for o in parsed
-    ]
-    return [[str(word) for word in job] for job in itertools.product(*choices)]
+    choices, jobs = [], 1
+    for o in parsed:
+        values = [str(o.input_line)]
+        if o.is_sweep_override():
+            with _readable(str(o.input_line)):
+                some = itertools.islice(o.sweep_string_iterator(), MOST_JOBS + 1)
+                values = [f"{o.get_key_element()}={value}" for value in some]
+        choices.append(values)
+        if (jobs := jobs * len(values)) > MOST_JOBS:
+            raise UserError(f"{o.input_line} makes it more than {MOST_JOBS:,} jobs: sweep over less")
+    return [list(job) for job in itertools.product(*choices)]
 
 
-def overrides_at_fault(overrides: list[str], error: Exception) -> str:
-    """The override that the parser stumbled over, found by parsing each alone."""
-    for override in overrides:
-        try:
-            OverridesParser.create().parse_overrides([override])
-        except HydraException:
-            return repr(override)
-    return str(error).splitlines()[0]
+def parse(override: str) -> Override:
+    """One word of a command line. Raises UserError where it cannot be read."""
+    with _readable(override):
+        parsed: Override = OverridesParser.create().parse_override(override)
+        parsed.value()
+    return parsed
+
+
+@contextmanager
+def _readable(override: str) -> Iterator[None]:
+    """Whatever Hydra's parser raises as one line. ValueError: digits without end; RecursionError: brackets."""
+    try:
+        yield
+    except (HydraException, ValueError, TypeError, RecursionError, OverflowError):
+        raise UserError(f"cannot read {shortened(override)}; write key=value") from None
+
+
+def shortened(word: str) -> str:
+    """A word in quotes, its middle left out where it is long."""
+    return repr(word if len(word) <= 100 else f"{word[:60]}...{word[-20:]}")
 
 
 def compose_job(overrides: list[str]) -> Job:
-    """Raises UserError where a group, a choice or a key does not exist, or a value does not fit."""
+    """A job that passed its check.
+
+    Raises UserError where a group, a choice or a key does not exist, a value does not fit, or a file sets what only the
+    command line may.
+    """
+    try:
+        return _job(overrides)
+    except OmegaConfBaseException as error:
+        raise UserError(_one_line(error, overrides)) from None
+
+
+def _job(overrides: list[str]) -> Job:
+    parsed = [parse(override) for override in overrides]
     given = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in parsed:
         if override.is_delete():
             raise UserError(f"{override.input_line} would delete a setting: set it to another value instead")
         group = override.key_or_group
         given.append(group)
         if (section := group.partition(".")[0]) in SECTIONS:
             raise UserError(f"{section} belongs to an experiment's file, not to the command line")
-        if group in _groups() and group != "experiment" and not isinstance(override.value(), str):
-            raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+        if group in _groups() and not (group == "experiment" and override.value() is None):
+            _check_choice(group, override.value())
+            _check_size(CONFIGS / group / f"{override.value()}.yaml")
     config, choices = _composed(overrides)
+    _check_origin(config, parsed)
+    _check_choices(choices)
     added, what = additions(config, str(choices["neuron"]), given)
     words = [f"{key}={spelled(value)}" for key, value in added.items()]
     if words:
         config, choices = _composed([*words, *overrides])
+        _check_origin(config, [*map(parse, words), *parsed])
+        _check_choices(choices)
     with open_dict(config):
+        del config["hydra"]
         for section in SECTIONS:
             config.pop(section, None)
         config.reduced = what
-    return Job(config, choices, overrides, words)
+    return Job(check(config), choices, overrides, words)
+
+
+def _check_choices(choices: dict[str, str | None]) -> None:
+    """Files choose by their defaults, too: the names stand in the path of the record."""
+    for group in _groups():
+        if group != "sweep" and not (group == "experiment" and choices.get(group) is None):
+            _check_choice(group, choices.get(group))
+
+
+def _check_choice(group: str, choice: object) -> None:
+    if not isinstance(choice, str):
+        raise UserError(f"{group} must be one of its configs: {', '.join(options(group))}")
+    if choice not in options(group):
+        raise UserError(f"unknown {group} {shortened(choice)}{did_you_mean(choice, options(group))}")
+
+
+def _check_size(file: Path) -> None:
+    """Raise UserError for a file that grows without end as it is read: aliases of aliases take all memory."""
+    try:
+        text = file.read_text()
+        held = re.search(r"&\S", text) and re.search(r"\*\S", text)  # else it is not worth the time
+        if len(text) > LONGEST_FILE or (held and any(isinstance(token, AliasToken) for token in scan(text))):
+            raise UserError(f"{file} is not taken: aliases (*name) and more than a megabyte are refused")
+    except (OSError, ValueError, YAMLError, RecursionError) as error:
+        raise UserError(" ".join(f"{file} cannot be read: {error}".split())) from None
+
+
+def _check_origin(config: DictConfig, parsed: list[Override]) -> None:
+    """Raise UserError where a file set what only the command line may, or a class that starts jobs is not allowed."""
+    plain: Any = OmegaConf.to_container(config)
+    taken = [*plain["hydra"]["overrides"]["task"], *plain["hydra"]["overrides"]["hydra"]]
+    if sorted(map(str, taken)) != sorted(str(o.input_line) for o in parsed):
+        raise UserError("hydra.overrides is set in a config file: only the command line sets what is below hydra")
+    own = tuple(str(o.input_line) for o in parsed if first_of(o.key_or_group) in COMMAND_LINE_ONLY)
+    found, expected = _command_line_only(plain), _composed_alone(CONFIGS, own)
+    for name in COMMAND_LINE_ONLY:
+        if found[name] != expected[name]:
+            raise UserError(f"{name} is set in a config file: only the command line sets what is below {name}")
+    check_engines(found["hydra"], trusted_classes(plain["trust"]))
+
+
+def check_engines(node: Any, trusted: list[str]) -> None:
+    """Raise UserError where a class that starts jobs, anywhere below a hydra node, is not allowed."""
+    for place, target in _targets(node, "hydra"):
+        check_class(place, target, trusted)
+
+
+@lru_cache(maxsize=64)
+def _composed_alone(configs: Path, words: tuple[str, ...]) -> dict[str, Any]:
+    """What these words make of COMMAND_LINE_ONLY, with no file but train.yaml and its defaults below `configs`."""
+    return _command_line_only(OmegaConf.to_container(_composed(list(words))[0]))
+
+
+def _command_line_only(plain: Any) -> dict[str, Any]:
+    """Those nodes as they are written, of `hydra` without what Hydra fills in for the job at hand."""
+    found = {name: plain[name] for name in COMMAND_LINE_ONLY}
+    found["hydra"] = {key: value for key, value in found["hydra"].items() if key not in ("overrides", "runtime")}
+    if isinstance(found["hydra"]["job"], dict):
+        found["hydra"]["job"] = found["hydra"]["job"] | {"override_dirname": None}
+    return found
+
+
+def _targets(node: Any, place: str) -> list[tuple[str, object]]:
+    """Every place below a node that names a class, and the class."""
+    if isinstance(node, list):
+        return [found for item in node for found in _targets(item, place)]
+    if not isinstance(node, dict):
+        return []
+    own = [(place, node["_target_"])] if "_target_" in node else []
+    return own + [found for key, item in node.items() for found in _targets(item, f"{place}.{key}")]
 
 
 def composed(overrides: list[str]) -> DictConfig:
@@ -157,16 +269,15 @@ def composed(overrides: list[str]) -> DictConfig:
             return compose("train", overrides=overrides, return_hydra_config=True)
         except YAMLError as error:
             raise UserError(" ".join(f"a config file cannot be read: {error}".split())) from None
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except RecursionError:
+            raise UserError("a config file is nested too deeply, or names itself") from None
+        except Exception as error:  # a file that is no config fails in any of Hydra's lines
             raise UserError(_one_line(error, overrides)) from None
 
 
 def _composed(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
     config = composed(overrides)
-    choices = dict(config.hydra.runtime.choices)
-    with open_dict(config):
-        del config["hydra"]
-    return config, choices
+    return config, dict(config.hydra.runtime.choices)
 
 
 def _one_line(error: Exception, overrides: list[str]) -> str:
@@ -194,7 +305,8 @@ def _near_key(key: str, overrides: list[str]) -> str:
     chosen = [word for word in overrides if word.partition("=")[0] in (*_groups(), LAUNCHER)]
     config: Any = composed(chosen if key not in _groups() else [])
     if not is_of_hydra(key):
-        del config["hydra"]
+        with open_dict(config):
+            del config["hydra"]
     *parents, last = key.split(".")
     node = OmegaConf.select(config, ".".join(parents)) if parents else config
     if not isinstance(node, DictConfig):

@@ -4,14 +4,12 @@ from typing import Any, NamedTuple
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from snnrepro.config.check import options
-from snnrepro.config.compose import LAUNCHER, composed, is_of_hydra, overrides_at_fault
+from snnrepro.config.compose import LAUNCHER, check_engines, composed, is_of_hydra, parse
 from snnrepro.errors import UserError, did_you_mean
 
 # What each plugin, an optional extra of ours, says of its launcher's keys: its name in Hydra's store.
@@ -34,12 +32,8 @@ def chosen_launcher(arguments: list[str]) -> Launcher | None:
     words = [word for word in args.overrides if is_of_hydra(word)]
     if unknown or not words or args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         return None
-    try:
-        overrides = OverridesParser.create().parse_overrides(words)
-    except HydraException as error:
-        raise UserError(f"cannot read {overrides_at_fault(words, error)}; write key=value") from None
     name = "basic"
-    for override in overrides:
+    for override in map(parse, words):
         if override.is_sweep_override():
             raise UserError(f"{override.key_or_group} is set once, for all jobs of a sweep")
         if override.key_or_group == LAUNCHER:
@@ -48,12 +42,17 @@ def chosen_launcher(arguments: list[str]) -> Launcher | None:
             if name not in known:
                 raise UserError(f"unknown {LAUNCHER} {name!r}{did_you_mean(name, known)}")
     if name == "basic":
-        composed(words)
+        _engines(composed(words))
         return None
     _check(name, words)
     if not args.multirun:
         raise UserError(f"{LAUNCHER}={name} runs the jobs of a sweep: add -m")
     return Launcher(name, words)
+
+
+def _engines(config: DictConfig) -> None:
+    """Not `trust=`, which is for what is built for a run: an engine runs in this process, before any job's check."""
+    check_engines(OmegaConf.to_container(config.hydra), [])
 
 
 def _check(name: str, words: list[str]) -> None:
@@ -64,7 +63,9 @@ def _check(name: str, words: list[str]) -> None:
         store.store(SCHEMAS[name], stored.pop(f"{name}.yaml").node, LAUNCHER)
     if f"{SCHEMAS[name]}.yaml" not in stored:
         raise UserError(f"{LAUNCHER}={name} is not installed: pip install -e '.[{name}]'")
-    node: Any = composed(words).hydra.launcher
+    config = composed(words)
+    _engines(config)
+    node: Any = config.hydra.launcher
     schema = OmegaConf.structured(stored[f"{SCHEMAS[name]}.yaml"].node)
     try:
         OmegaConf.merge(schema, OmegaConf.to_container(node))

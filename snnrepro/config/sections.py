@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnrepro.config.allowed import check_key
 from snnrepro.config.check import SECTIONS, options
 from snnrepro.errors import UserError, did_you_mean
 
@@ -61,6 +62,7 @@ def _checked(section: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"the section {section} of an experiment's file holds settings, key: value, got {values!r}")
     for key in values:
+        check_key(key, f"the section {section} of an experiment's file")
         if key in NOT_IN_A_SECTION:
             raise UserError(f"the section {section} of an experiment's file cannot set {key}")
     return values
@@ -73,10 +75,12 @@ def _is_the_users(key: str, given: list[str]) -> bool:
 
 
 def spelled(value: Any) -> str:
-    """A value as the command line spells it."""
+    """A value as the command line spells it. Raises UserError for one that it cannot spell."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{spelled(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(spelled, value)) + "]"
+    if value is not None and not isinstance(value, str | int | float | bool):
+        raise UserError(f"a config holds numbers, texts, true, false and null, got {value!r}")
     plain = isinstance(value, str) and re.fullmatch(r"[\w./-]+", value)
     return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,7 @@
 """What a `_target_` takes, read from its source file without importing it.
 
-Importing torch costs seconds; a mistyped key should cost none. Only modules of snnrepro and torch.optim are read.
+Importing torch costs seconds; a mistyped key should cost none. Modules of snnrepro and torch.optim are read so; to find
+those of a class that the user trusts, the packages around it are imported.
 """
 
 import ast
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from snnrepro import types
-from snnrepro.errors import UserError
+from snnrepro.errors import UserError, first_line
 
 
 class Parameter(NamedTuple):
@@ -21,47 +22,72 @@ class Parameter(NamedTuple):
 
 
 @lru_cache
-def parameters(target: str) -> dict[str, Parameter]:
+def parameters(target: str, trusted: bool = False) -> dict[str, Parameter]:
     """The parameters of `package.module.Name` that a config sets.
 
     In snnrepro these are the keyword-only ones; what comes before them the program supplies; `**name` hands on those of
-    the base class. In torch.optim, all but the first (the parameters to optimise).
+    the base class. In torch.optim, all but the first (the parameters to optimise). A trusted class is read in the first
+    way where it has keyword-only parameters, else in the second.
     Raises UserError where there is no such class or function.
     """
     module, _, name = target.rpartition(".")
-    tree = _module(module, target)
+    tree = _module(module, target, trusted)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return _of(node.args, ours=module.startswith("snnrepro."), skip=1)
+            return _of(node.args, ours=_is_ours(module, node.args, trusted), skip=1)
         if isinstance(node, ast.ClassDef) and node.name == name:
             for inner in node.body:
                 if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
-                    own = _of(inner.args, ours=module.startswith("snnrepro."), skip=2)
-                    return own if inner.args.kwarg is None else _inherited(tree, node, module) | own
-            return _inherited(tree, node, module)
+                    own = _of(inner.args, ours=_is_ours(module, inner.args, trusted), skip=2)
+                    return own if inner.args.kwarg is None else _inherited(tree, node, module, trusted) | own
+            return _inherited(tree, node, module, trusted)
     raise UserError(f"_target_ {target}: {module} defines no {name}")
 
 
-def _inherited(tree: ast.Module, node: ast.ClassDef, module: str) -> dict[str, Parameter]:
-    """What the first base class takes, where it stands in this module or is imported from snnrepro by name."""
+def _is_ours(module: str, args: ast.arguments, trusted: bool) -> bool:
+    return module.startswith("snnrepro.") or (trusted and bool(args.kwonlyargs))
+
+
+def _inherited(tree: ast.Module, node: ast.ClassDef, module: str, trusted: bool) -> dict[str, Parameter]:
+    """What the first base class takes, where it stands in this module or is imported from snnrepro by name; of a
+    trusted class, from anywhere by a full name.
+    """
     base = node.bases[0].id if node.bases and isinstance(node.bases[0], ast.Name) else None
-    if base in [other.name for other in tree.body if isinstance(other, ast.ClassDef)]:
-        return parameters(f"{module}.{base}")
+    if base in [other.name for other in tree.body if isinstance(other, ast.ClassDef) and other is not node]:
+        return parameters(f"{module}.{base}", trusted)
     for line in (line for line in tree.body if isinstance(line, ast.ImportFrom)):
-        if (line.module or "").startswith("snnrepro.") and base in [alias.name for alias in line.names]:
-            return parameters(f"{line.module}.{base}")
+        known = trusted or (line.module or "").startswith("snnrepro.")
+        if line.level == 0 and known and base in [alias.name for alias in line.names]:
+            return parameters(f"{line.module}.{base}", trusted)
     return {}
 
 
-def _module(module: str, target: str) -> ast.Module:
+def _module(module: str, target: str, trusted: bool) -> ast.Module:
+    file = _trusted_file(module, target) if trusted else _file(module, target)
+    if file is None or not file.is_file():
+        raise UserError(f"_target_ {target}: there is no module {module}")
+    try:
+        return ast.parse(file.read_text())
+    except (OSError, ValueError, SyntaxError, RecursionError) as error:
+        raise UserError(f"_target_ {target}: {file} cannot be read ({first_line(error)})") from None
+
+
+def _file(module: str, target: str) -> Path | None:
+    """Where a module of the project lies, found without importing anything."""
     package, *rest = module.split(".")
     spec = importlib.util.find_spec(package) if package in ("snnrepro", "torch") else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"_target_ {target}: not a class of this project")
-    file = Path(spec.submodule_search_locations[0]).joinpath(*rest).with_suffix(".py")
-    if not file.is_file():
-        raise UserError(f"_target_ {target}: there is no module {module}")
-    return ast.parse(file.read_text())
+    return Path(spec.submodule_search_locations[0]).joinpath(*rest).with_suffix(".py")
+
+
+def _trusted_file(module: str, target: str) -> Path | None:
+    """Where a module lies, found by importing the packages around it."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception as error:  # whatever the code of those packages raises
+        raise UserError(f"_target_ {target}: {module} cannot be imported ({first_line(error)})") from None
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def _of(args: ast.arguments, *, ours: bool, skip: int) -> dict[str, Parameter]:

@@ -101,7 +101,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
             raise DamagedError(f"{META} was changed")
         if meta["format"] != FORMAT:
             raise DamagedError(f"its format is {meta['format']}, not {FORMAT}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{META} cannot be read ({first_line(error)})") from None
     found: dict[str, Any] = meta
     return found

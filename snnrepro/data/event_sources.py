@@ -150,6 +150,8 @@ def _gesture_trials(place: Path) -> Recordings:
             raise UserError(f"{file} not found: it says which users belong to {part}") from None
         except UnicodeDecodeError:
             raise UserError(f"{file} is no list of recordings: fetch it again") from None
+        if any(Path(name).name != name for name in listed[part]):
+            raise UserError(f"{file} lists what lies elsewhere: fetch it again")
     parts: dict[str, list[Recording]] = {
         part: [
             Recording(place / name, row, label)

@@ -30,8 +30,8 @@ class EventDataModule(RecordedDataModule):
     `both` in two channels, `merged` into one, or only one of them; a cochlea has none. clip: counts above 1 become 1.
     resize: height and width after bilinear interpolation on the device, as some papers do instead (counts are then no
     longer whole); resize_corners: with aligned corners. test_part: the tenth of every class that is the test set,
-    where a data set has no split of its own. loading: see
-    snnrepro.data.datamodule.DataModule.
+    where a data set has no split of its own. allow_partial, damaged: see
+    snnrepro.data.recorded.RecordedDataModule. loading: see snnrepro.data.datamodule.DataModule.
     """
 
     frame_dtype = "counts"
@@ -58,6 +58,7 @@ class EventDataModule(RecordedDataModule):
         resize_corners: bool = False,
         test_part: Literal["first_tenth", "last_tenth"] = "first_tenth",
         allow_partial: bool = False,
+        damaged: Literal["stop", "skip"] = "stop",
         **loading: Any,
     ) -> None:
         super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
@@ -70,6 +71,7 @@ class EventDataModule(RecordedDataModule):
         self.source = source
         self.num_steps = num_steps
         self.allow_partial = allow_partial
+        self.damaged = damaged
         self.test_part = test_part
         self.clip = clip
         known = SOURCES[source]

@@ -28,6 +28,7 @@ CLASS_NAMES = {
     ),
     "yin_yang": ("yin", "yang", "dot"),
 }
+MOST_CLASSES = 100_000
 
 
 def encoded_shape(encoding: str, shape: tuple[int, int, int]) -> tuple[int | None, tuple[int, ...]]:
@@ -53,8 +54,8 @@ class ImageDataModule(DataModule):
     image_shape: C, H, W. encoding: the image at each of num_steps steps (`repeat`); one column, row or pixel a step;
     Bernoulli spikes at a rate (`rate`); one spike, the earlier the brighter (`latency`; `latency_v1`). pixel_max: the
     value that stands for 1. mean, std: of each channel, after division by pixel_max; rate and latency take intensities
-    from 0 to 1 without them. permutation_seed: of permuted_pixels. allow_partial: of imagenet. loading: see
-    snnrepro.data.datamodule.DataModule.
+    from 0 to 1 without them. permutation_seed: of permuted_pixels. allow_partial, damaged: of imagenet, see
+    snnrepro.data.image_folder. loading: see snnrepro.data.datamodule.DataModule.
     """
 
     def __init__(
@@ -77,10 +78,15 @@ class ImageDataModule(DataModule):
         std: Sequence[float] = (1.0,),
         permutation_seed: NonNegativeInt = 0,
         allow_partial: bool = False,
+        damaged: Literal["stop", "skip"] = "stop",
         **loading: Any,
     ) -> None:
         super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
         require_positive(num_steps=num_steps, pixel_max=pixel_max)
+        if num_classes > MOST_CLASSES:
+            raise UserError(
+                f"dataset.num_classes={num_classes} is more than {MOST_CLASSES:,}, which no data set here has"
+            )
         if len(image_shape) != 3:
             raise UserError(f"dataset.image_shape is channels, height, width, got {list(image_shape)}")
         channels, height, width = image_shape
@@ -95,6 +101,10 @@ class ImageDataModule(DataModule):
             raise UserError(
                 f"dataset.mean and dataset.std hold one number, or one for each of {channels} channels, and no std of 0"
             )
+        if source != "imagenet" and damaged != "stop":
+            raise UserError(
+                f"dataset.damaged={damaged}, but {source} is read from whole files: fetch a broken one again"
+            )
         if source == "imagenet" and channels != 3:
             raise UserError(f"dataset.image_shape={list(image_shape)}, but the images have 3 channels")
         self.source = source
@@ -104,6 +114,7 @@ class ImageDataModule(DataModule):
         self.encoding = encoding
         self.pixel_max = pixel_max
         self.allow_partial = allow_partial
+        self.damaged = damaged
         self.on_load = partial(_each_image, self.augmentation.on_load)
         self._order = pixel_order(height * width, permutation_seed) if encoding == "permuted_pixels" else None
         std_tensor = torch.tensor(std).view(-1, 1, 1)
@@ -119,7 +130,12 @@ class ImageDataModule(DataModule):
         if self.source == "imagenet":
             from snnrepro.data.image_folder import read_imagenet
 
-            parts, self.facts, self.class_names = read_imagenet(self.data_dir, self.image_shape[1:], self.allow_partial)
+            parts, self.facts, self.class_names = read_imagenet(
+                self.data_dir,
+                self.image_shape[1:],
+                self.allow_partial,
+                checked_in=self.cache_dir if self.damaged == "skip" else None,
+            )
             return parts
         images = READERS[self.source](self.data_dir)
         train_x, train_y, test_x, test_y = (torch.from_numpy(array.copy()) for array in images)

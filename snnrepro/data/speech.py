@@ -34,6 +34,7 @@ WORDS = {
     "v0.02": tuple(sorted([*FIRST_WORDS, "backward", "follow", "forward", "learn", "visual"])),
 }
 # Recordings in all: Speech Commands, arXiv 1804.03209. How many are held out, the lists in the folder say.
+LONGEST = 2**27  # samples of sound: far above a spoken word, below what fills the memory
 TOTAL = {"v0.01": 64_727, "v0.02": 105_829}
 
 
@@ -75,6 +76,8 @@ def find_speech_commands(version: str, folder: Path) -> Found:
             held[part] = set((place / listed).read_text().split())
         except OSError:
             raise UserError(f"{place / listed} not found: it says which recordings belong to {part}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{place / listed} is no list of recordings: fetch it again") from None
     parts: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
     for label, word in enumerate(WORDS[version]):
         for file in sorted((place / word).glob("*.wav")):
@@ -91,8 +94,8 @@ def find_speech_commands(version: str, folder: Path) -> Found:
 class SpeechDataModule(RecordedDataModule):
     """Spoken words: Google Speech Commands (gsc) or the Free Spoken Digit Dataset (spoken_digits).
 
-    version: of gsc. All from duration_ms to coding_seed: see snnrepro.data.spectrogram.Ear. loading: see
-    snnrepro.data.datamodule.DataModule.
+    version: of gsc. All from duration_ms to coding_seed: see snnrepro.data.spectrogram.Ear. allow_partial, damaged: see
+    snnrepro.data.recorded.RecordedDataModule. loading: see snnrepro.data.datamodule.DataModule.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class SpeechDataModule(RecordedDataModule):
         level_rate: Fraction = 0.5,
         coding_seed: NonNegativeInt = 0,
         allow_partial: bool = False,
+        damaged: Literal["stop", "skip"] = "stop",
         **loading: Any,
     ) -> None:
         super().__init__(data_dir, cache_dir, protocol, seed, augmentation, **loading)
@@ -124,6 +128,7 @@ class SpeechDataModule(RecordedDataModule):
         self.version = version
         self.num_steps = num_steps
         self.allow_partial = allow_partial
+        self.damaged = damaged
         if source == "gsc":
             known = SpeechSource(16_000, WORDS[version], lambda folder: find_speech_commands(version, folder))
         else:
@@ -188,7 +193,10 @@ def read_wav(file: Path, sample_rate: int) -> Tensor:
     if head.startswith(b"RIFF") and (whole := int.from_bytes(head[4:], "little") + 8) > (size := file.stat().st_size):
         raise UserError(f"{file} holds {size:,} bytes where its header says {whole:,}: fetch it again")
     try:
-        data, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(file) as sound:
+            if sound.frames * sound.channels > LONGEST:
+                raise UserError(f"{file} claims {sound.frames:,} samples of sound: fetch it again")
+            data, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as audio ({first_line(error)}): fetch it again") from None
     if rate != sample_rate:

@@ -21,6 +21,7 @@ snnrepro/ledger/verdicts.py says how a claim is judged.
 """
 
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,10 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
     where = f"experiment {experiment}, claim {number}"
     if not isinstance(entry, dict):
         raise UserError(f"{where}: a claim is a mapping of {', '.join(REQUIRED)}, got {entry!r}")
-    where = f"{where} ({entry['id']})" if isinstance(entry.get("id"), str) else where
+    named = isinstance(entry.get("id"), str) and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", entry["id"], re.ASCII)
+    if isinstance(entry.get("id"), str) and entry["id"].strip() and not named:
+        raise UserError(f"{where}: id is a name, or several with / between, got {entry['id']!r}")
+    where = f"{where} ({entry['id']})" if named else where
     for key in entry:
         if key not in (*REQUIRED, *OPTIONAL):
             raise UserError(f"{where}: unknown key {key!r}{did_you_mean(str(key), [*REQUIRED, *OPTIONAL])}")
@@ -141,6 +145,8 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         raise UserError(f"{where}: over is one of {', '.join(OVER)}, got {entry['over']!r}")
     if not isinstance(entry.get("benchmark", ""), str):
         raise UserError(f"{where}: benchmark is the name of one, got {entry['benchmark']!r}")
+    if entry.get("benchmark") and not _is_plain([entry["benchmark"], *runs[0].values()]):
+        raise UserError(f"{where}: its columns hold numbers and names, or lists of them, got {runs[0]!r}")
     if entry.get("benchmark") and kind != "value":
         raise UserError(f"{where}: a claim of a benchmark is a value; a ratio of two forms is a column of its rows")
     return Claim(
@@ -161,6 +167,13 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         entry.get("benchmark"),
         entry.get("over"),
     )
+
+
+def _is_plain(value: Any) -> bool:
+    """What is no option when it stands on a command line."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return not str(value).startswith("-")
 
 
 def _is_number(value: Any) -> bool:

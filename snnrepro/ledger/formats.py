@@ -23,7 +23,16 @@ LATEX = {
     "†": r"\textdagger{}",
     "µ": r"\textmu{}",
 }
-MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "`": "\\`", "\n": " "}
+MARKDOWN = {
+    "\\": "\\\\",
+    "|": "\\|",
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "*": "\\*",
+    "`": "\\`",
+    "\n": " ",
+}
 
 
 class TextTable(NamedTuple):
@@ -35,7 +44,7 @@ class TextTable(NamedTuple):
 
     def markdown(self) -> str:
         rule = ["---:" if place in self.numbers else "---" for place in range(len(self.columns))]
-        lines = [_escaped(self.columns), rule, *map(_escaped, self.rows)]
+        lines = [map(markdown, self.columns), rule, *(map(markdown, row) for row in self.rows)]
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def latex(self) -> str:
@@ -53,8 +62,9 @@ class TextTable(NamedTuple):
         return text.getvalue()
 
 
-def _escaped(cells: Sequence[str]) -> list[str]:
-    return ["".join(MARKDOWN.get(letter, letter) for letter in cell) for cell in cells]
+def markdown(text: str) -> str:
+    """A text as Markdown that shows just this, also within a table: no markup, and no link."""
+    return "".join(MARKDOWN.get(letter, letter) for letter in text).replace("](", "]\\(")
 
 
 def _latex_row(cells: Sequence[str]) -> str:

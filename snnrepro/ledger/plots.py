@@ -1,5 +1,6 @@
 """Pictures of runs: learning curves, and measures side by side."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from snnrepro.ledger.runs import Record, Recorded, number
 from snnrepro.ledger.tables import accuracy_of
 from snnrepro.pictures import save_png
 
+LARGEST = 1e12  # on an axis
 MANY = 8  # from here on, learning curves get a panel for each config
 
 
@@ -20,9 +22,14 @@ def by_config(found: Sequence[Recorded]) -> dict[str, list[Recorded]]:
         groups[run.place.rpartition("/")[2]].append(run)
     neurons = [name.rpartition("-")[0] for name in groups]
     return {
-        (neuron if neurons.count(neuron) == 1 else name): groups[name]
+        _no_formula(neuron if neurons.count(neuron) == 1 else name): groups[name]
         for name, neuron in sorted(zip(groups, neurons, strict=True))
     }
+
+
+def _no_formula(text: str) -> str:
+    """A text in which matplotlib sees no formula."""
+    return text.replace("$", r"\$")
 
 
 def curves(found: Sequence[Recorded], title: str, file: Path) -> None:
@@ -79,13 +86,14 @@ def _curve(run: Recorded) -> tuple[str, list[float], list[float], list[float]]:
     """(stage, epochs from 1, accuracy of the stage, training accuracy) of one run; what is missing is NaN."""
     rows = run.curves()
     stage = "validation" if run.record.get("protocol") == "validated" else "epoch_test"
-    epochs = [number(row.get("epoch")) + 1 for row in rows]
-    return (
-        stage,
-        epochs,
-        [number(r.get(f"{stage}/accuracy")) for r in rows],
-        [number(r.get("train/accuracy")) for r in rows],
-    )
+    epochs = [value + 1 for value in _column(rows, "epoch")]
+    return stage, epochs, _column(rows, f"{stage}/accuracy"), _column(rows, "train/accuracy")
+
+
+def _column(rows: list[dict[str, str]], name: str) -> list[float]:
+    """The numbers of a column, NaN for one beyond what an axis can show."""
+    values = (number(row.get(name)) for row in rows)
+    return [value if abs(value) < LARGEST else math.nan for value in values]
 
 
 def ranking(found: Sequence[Recorded], title: str, file: Path) -> None:
@@ -136,7 +144,7 @@ def pictures(runs: Sequence[Recorded], out: Path) -> Iterator[tuple[int, int]]:
             by_experiment[run.folder.parents[1]].append(run)
     names: list[str] = []
     for done, (place, found) in enumerate(by_experiment.items(), 1):
-        title = found[0].place.rpartition("/")[0]
+        title = _no_formula(found[0].place.rpartition("/")[0])
         name = "-".join(part for part in place.parts[-2:] if part != "/")
         name += f"-{names.count(name) + 1}" if name in names else ""
         names.append(name)

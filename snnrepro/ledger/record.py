@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +25,7 @@ from typing import Any, ClassVar, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
-from snnrepro.errors import UserError
+from snnrepro.errors import UserError, first_line, printable, without_secrets
 from snnrepro.writing import written_whole
 
 FORMAT = 2  # 2: layers, operations, counters; the identity no longer holds the cost model
@@ -34,12 +35,24 @@ PACKAGES = ["snnrepro", "torch", "torchvision", "torchaudio", "lightning", "hydr
 
 # What says where and on what a run runs, not what it is: left out of the identity.
 NOT_IDENTITY = {
-    "": ("seed", "paths", "logger", "overwrite", "source", "precision", "scale", "reduced", "energy", "measure"),
+    "": (
+        "seed",
+        "paths",
+        "logger",
+        "overwrite",
+        "source",
+        "precision",
+        "scale",
+        "reduced",
+        "energy",
+        "measure",
+        "trust",
+    ),
     "trainer": ("accelerator", "progress_bar", "devices", "save_minutes"),
     "dataset": ("num_workers", "epochs"),
 }
 # Settings younger than some records: left out of the identity at the value that says what was always done.
-ADDED_LATER = {"trainer": {"sync_batchnorm": True}}
+ADDED_LATER: dict[str, dict[str, Any]] = {"trainer": {"sync_batchnorm": True}, "dataset": {"damaged": "stop"}}
 
 
 def identity(config: DictConfig, choices: dict[str, str | None]) -> tuple[str, str, str]:
@@ -76,10 +89,10 @@ def run_folder(config: DictConfig, choices: dict[str, str | None]) -> Path:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a run's folder; None where there is none or it cannot be read."""
+    """The record in a run's folder, safe to print; None where there is none or it cannot be read."""
     try:
-        record = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+        record = each_text(json.loads((folder / "run.json").read_text()), printable)
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -234,7 +247,7 @@ class Run:
             print(f"error: {line}", file=sys.stderr)
         else:
             line = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-            traceback.print_exception(error)
+            print(without_secrets("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         self._end("failed", self._scrub(line))
         return True
 
@@ -280,7 +293,7 @@ class Run:
 
     def _write(self) -> None:
         with written_whole(self.folder / "run.json") as partial, partial.open("w") as file:
-            json.dump(self.record, file, indent=2, allow_nan=False)
+            json.dump(each_text(self.record, without_secrets), file, indent=2, allow_nan=False)
             file.write("\n")
 
     def _unlock(self) -> None:
@@ -289,6 +302,15 @@ class Run:
             with suppress(OSError):  # on a full disk what it still holds has no room
                 self._lock.close()
             self._lock = None
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """The same, with every text in it changed, keys too."""
+    if isinstance(value, dict):
+        return {each_text(key, change): each_text(inner, change) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [each_text(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def finite(value: Any) -> Any:
@@ -316,10 +338,12 @@ def explain(error: Exception) -> str | None:
     if "DataLoader worker" in text:
         reason = text.partition("DataLoader worker")[2].splitlines()[0]
         return (
-            f"a loader process ended (worker{reason}): the same command goes on from the last epoch; where memory "
+            f"a loader process ended (worker{reason}): the same command goes on from the last checkpoint; where memory "
             "has run out, lower dataset.num_workers or dataset.batch_size"
         )
-    return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        return without_secrets(printable(f"{type(error).__name__}: {first_line(error)}"))
+    return None
 
 
 def git_state() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnrepro.ledger.claims_table import number_of_seeds, ours, papers, tolerance
-from snnrepro.ledger.formats import TextTable
+from snnrepro.ledger.formats import TextTable, markdown
 from snnrepro.ledger.groups import groups, paper_of
 from snnrepro.ledger.page_data import counters, link
 from snnrepro.ledger.runs import Judged, Recorded, Records
@@ -48,7 +48,7 @@ def report_text(records: Records, judged: Sequence[Judged], prices: Sequence[Pri
         ", ".join(f"{SIGNS[state]} {counted[state]} {state}" for state in STATES) + f"; {len(judged)} in all.",
     ]
     for paper in dict.fromkeys(_paper(one) for one in judged):
-        lines += ["", f"## {paper}", "", "| claim | claimed | ours | seeds | verdict | records |"]
+        lines += ["", f"## {markdown(paper)}", "", "| claim | claimed | ours | seeds | verdict | records |"]
         lines += ["|---|---|---|---:|---|---|"]
         lines += [_claim(one, out) for one in judged if _paper(one) == paper]
     lines += ["", "## Runs", "", f"The mean of each metric over the seeds of a config. {DISTURBED_MEANS}.", ""]
@@ -60,7 +60,7 @@ def report_text(records: Records, judged: Sequence[Judged], prices: Sequence[Pri
         lines += ["## One network, several counters", "", COUNTERS, "", _counters(rows)]
     if records.broken:
         lines += [f"## Passed over ({len(records.broken)})", ""]
-        lines += [f"- `{link(file, out)}`: {why}" for file, why in records.broken]
+        lines += [f"- `{link(file, out)}`: {markdown(why)}" for file, why in records.broken]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -100,11 +100,11 @@ def _paper(one: Judged) -> str:
 def _claim(one: Judged, out: Path) -> str:
     claim, verdict = one.claim, one.verdict
     state = f"{SIGNS[verdict.state]} {verdict.state}" + (f": {verdict.why}" if verdict.why else "")
-    links = [f"[{run.record['neuron']} {run.seed}]({link(run.folder / 'run.json', out)})" for run in one.runs]
-    links += [f"[{file.name}]({link(file, out)})" for file in dict.fromkeys(row.file for row in one.rows)]
+    links = [f"[{markdown(run.record['neuron'])} {run.seed}]({link(run.folder / 'run.json', out)})" for run in one.runs]
+    links += [f"[{markdown(file.name)}]({link(file, out)})" for file in dict.fromkeys(row.file for row in one.rows)]
     claimed, found = f"{papers(claim)}, {tolerance(claim)}", ours(verdict, claim)
-    texts = (f"`{claim.name}`", claimed, found, number_of_seeds(verdict, claim), state)
-    return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} | {', '.join(links) or DASH} |"
+    texts = map(markdown, (claimed, found, number_of_seeds(verdict, claim), state))
+    return f"| `{claim.name}` | {' | '.join(texts)} | {', '.join(links) or DASH} |"
 
 
 def _counters(rows: Sequence[dict[str, Any]]) -> str:
@@ -133,5 +133,10 @@ def _counters(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         if row["leaves_out"] not in said.setdefault(row["counter"], []):
             said[row["counter"]].append(row["leaves_out"])
-    notes = [f"- *{counter}* leaves out: {text}" for counter, texts in said.items() for text in texts if text]
+    notes = [
+        f"- *{markdown(counter)}* leaves out: {markdown(text)}"
+        for counter, texts in said.items()
+        for text in texts
+        if text
+    ]
     return "\n".join([table, *notes, ""])

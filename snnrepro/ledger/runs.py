@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snnrepro.errors import printable
 from snnrepro.ledger.claims import Claim
-from snnrepro.ledger.record import finite
+from snnrepro.ledger.record import each_text, finite
 from snnrepro.ledger.verdicts import Verdict
 
 Record = dict[str, Any]
@@ -89,7 +90,7 @@ class Records:
     def _add(self, file: Path) -> None:
         record = read(file)
         if isinstance(record, str):
-            self.broken.append(Broken(file, record))
+            self.broken.append(Broken(file, _line(record)))
             return
         run = Recorded(file.parent, record)
         self.runs.append(run)
@@ -122,7 +123,7 @@ def read(file: Path) -> Record | str:
         record = json.loads(file.read_text(), parse_constant=lambda _: None)
     except OSError as error:
         return str(error.strerror)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "no JSON"
     if not isinstance(record, dict):
         return "no record of a run"
@@ -135,6 +136,9 @@ def read(file: Path) -> Record | str:
     for key in ("neuron", "protocol"):
         if not isinstance(record.get(key), str):
             return f"no {key}"
+    for key in ("experiment", "dataset", "architecture", "command", "error", "reduced", "cost_model"):
+        if not isinstance(record.get(key), str | None):
+            return f"{key} is no text"
     for key in ("metrics", "config"):
         if not isinstance(record.get(key), dict):
             return f"no {key}"
@@ -158,14 +162,19 @@ def read(file: Path) -> Record | str:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "a text in it is no Unicode"
-    return dict(finite(record))
+    return dict(each_text(finite(record), _line))
+
+
+def _line(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        return list(csv.DictReader(file.read_text().splitlines()))
+        rows = list(csv.DictReader(file.read_text().splitlines()))
     except (OSError, ValueError, csv.Error):
         return []
+    return [dict(each_text(row, _line)) for row in rows]
 
 
 def number(text: str | None) -> float:

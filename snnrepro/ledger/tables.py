@@ -89,7 +89,9 @@ def run_table(record: dict[str, Any], where: str) -> Table:
     if data.get("partial"):
         counts = ", ".join(f"{data['recordings'][p]:,} of {n:,} {p}" for p, n in data["official"].items())
         shared = "; the test set is the training set" if data.get("test_is_train") else ""
-        table.add_row("data", f"partial: {counts}{shared}; no verdict on any claim")
+        damaged = sum(((data.get("damaged") or {}).get("skipped") or {}).values())
+        left_out = f"; {damaged:,} damaged left out" if damaged else ""
+        table.add_row("data", f"partial: {counts}{left_out}{shared}; no verdict on any claim")
     if record.get("reduced"):
         table.add_row("reduced", f"{record['reduced']}; no verdict on any claim")
     if (share := busy(record) or 0.0) > BUSY:
@@ -125,9 +127,10 @@ def runs_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) -> Tab
 
 
 def show(table: Table) -> None:
-    """Print without cutting words short where the output is no terminal."""
-    console = Console(highlight=False)
+    """Print without cutting words short where the output is no terminal; brackets in a text are no markup."""
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(**plain, width=160)
     console.print()
     console.print(table)

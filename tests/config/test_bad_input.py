@@ -1,13 +1,12 @@
 """A wrong command line is one line that says what to do, exit code 2, nothing written, and torch not imported."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from snnrepro.config.check import CONFIGS, check
+from snnrepro.config.check import check
 from snnrepro.config.compose import compose_job, compose_jobs
 from snnrepro.config.signature import parameters
 from snnrepro.errors import UserError
@@ -69,8 +68,8 @@ WRONG = [
     (["dataset=seq_mnist", "dataset.num_steps=7"], "one column a step"),
     (["architecture=psn_seq_cifar"], "take architecture=dense or architecture=psn_cifar10"),
     (["dataset=seq_cifar10", "architecture=psn_cifar10"], "architecture=psn_seq_cifar"),
-    (["neuron._target_=os.system"], "not a class that configs/neuron uses"),
-    (["dataset._target_=snnrepro.neurons.psu.PSU"], "not a class that configs/dataset uses"),
+    (["neuron._target_=os.system"], "neuron._target_=os.system is not a class of snnrepro/config/allowed.py"),
+    (["dataset._target_=snnrepro.neurons.psu.PSU"], "dataset._target_=snnrepro.neurons.psu.PSU is not a class of"),
     (["-m", "neuron=lif,psuu"], "did you mean psu or rpsu"),
     (["-m", "seed=0,x"], "seed must be a whole number"),
     (["--foo"], "--foo"),
@@ -123,7 +122,7 @@ MISTYPED = [
     ("seeed: 1", "unknown key 'seeed'; did you mean seed?"),
     ("neuron: {taau: 3.0}", "unknown key neuron.taau"),
     ("neuron: {surrogate: {alfa: 3.0}}", "alfa"),
-    ("paths: {data_dirr: x}", "unknown key paths.data_dirr"),
+    ("paths: {data_dirr: x}", "paths is set in a config file"),
     ("trainer: {max_epoch: 3}", "unknown key trainer.max_epoch; did you mean max_epochs"),
     ("dataset: {num_step: 3}", "unknown key dataset.num_step; did you mean num_steps"),
     ("optimizer: {learning_rate: 3}", "unknown key optimizer.learning_rate"),
@@ -132,11 +131,8 @@ MISTYPED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), MISTYPED)
-def test_mistyped_key_in_an_experiment_file_is_found_at_any_depth(text, expected, monkeypatch, tmp_path):
-    copy = tmp_path / "configs"
-    shutil.copytree(CONFIGS, copy)
-    (copy / "experiment" / "typo.yaml").write_text(f"# @package _global_\n{text}\n")
-    monkeypatch.setattr("snnrepro.config.compose.CONFIGS", copy)
+def test_mistyped_key_in_an_experiment_file_is_found_at_any_depth(text, expected, configs):
+    (configs / "experiment" / "typo.yaml").write_text(f"# @package _global_\n{text}\n")
     with pytest.raises(UserError, match=expected.replace("?", r"\?")):
         check(compose_job(["experiment=typo"]).config)
 
@@ -145,11 +141,8 @@ def test_mistyped_key_in_an_experiment_file_is_found_at_any_depth(text, expected
     ("text", "expected"),
     [("seed: [1\n", "line 2"), ("seed: 1\n", "# @package _global_"), ("# @package _global_\n\tx: 1\n", "line 2")],
 )
-def test_broken_experiment_file_is_one_line(text, expected, monkeypatch, tmp_path):
-    copy = tmp_path / "configs"
-    shutil.copytree(CONFIGS, copy)
-    (copy / "experiment" / "broken.yaml").write_text(text)
-    monkeypatch.setattr("snnrepro.config.compose.CONFIGS", copy)
+def test_broken_experiment_file_is_one_line(text, expected, configs):
+    (configs / "experiment" / "broken.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
         check(compose_job(["experiment=broken"]).config)
     assert expected in str(caught.value)

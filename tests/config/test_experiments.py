@@ -655,22 +655,19 @@ MISTAKES = [
 
 
 @pytest.fixture
-def experiment_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def experiment_file(configs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Write the experiment `mistaken` into a copy of the configs, which is then composed from."""
-    copy = tmp_path / "configs"
-    shutil.copytree(CONFIGS, copy)
-    monkeypatch.setattr("snnrepro.config.compose.CONFIGS", copy)
     composed, calls = compose.compose, 0
 
     def counted(*args: Any, **kwargs: Any) -> DictConfig:
         nonlocal calls
         calls += 1
-        if calls > 5:
+        if calls > 10:
             pytest.fail("a mistake makes compose_job call itself without end")
         return composed(*args, **kwargs)
 
     monkeypatch.setattr(compose, "compose", counted)
-    return lambda text: (copy / "experiment" / "mistaken.yaml").write_text(f"# @package _global_\n{text}\n") and None
+    return lambda text: (configs / "experiment" / "mistaken.yaml").write_text(f"# @package _global_\n{text}\n") and None
 
 
 @pytest.mark.parametrize(("text", "words", "expected"), MISTAKES)
@@ -689,7 +686,8 @@ def test_mistakes_in_an_experiments_file_start_nothing_and_import_no_torch(tmp_p
         "import sys; from pathlib import Path\n"
         "import snnrepro.config.compose as compose\n"
         "from snnrepro.cli import launch\n"
-        "compose.CONFIGS = Path(sys.argv[1])\n"
+        "import snnrepro.config.check as check\n"
+        "compose.CONFIGS = check.CONFIGS = Path(sys.argv[1])\n"
         "for words in sys.argv[2:]:\n"
         "    sys.argv = ['train.py', *words.split()]\n"
         "    assert launch(lambda: print('started')) == 2\n"
