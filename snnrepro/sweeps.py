@@ -30,7 +30,13 @@ from snnrepro.errors import UserError, first_line
 from snnrepro.outcomes import Outcome, Progress
 
 SECONDS = 5.0  # between two questions to Slurm or Ray
-OF_A_CONNECTION = ("address", "namespace", "runtime_env", "log_to_driver", "logging_level")  # to a Ray that runs already
+OF_A_CONNECTION = (
+    "address",
+    "namespace",
+    "runtime_env",
+    "log_to_driver",
+    "logging_level",
+)  # to a Ray that runs already
 
 Start = Callable[[], Any]
 
@@ -43,7 +49,9 @@ def run_elsewhere(launcher: Launcher, task: Callable[[Any], None], runs: list[Ou
     """
     waiting = [run for run in runs if not run.done]
     if len(waiting) < len(runs):
-        print(f"{len(runs) - len(waiting)} of {len(runs)} completed already; overwrite=true runs them again", flush=True)
+        print(
+            f"{len(runs) - len(waiting)} of {len(runs)} completed already; overwrite=true runs them again", flush=True
+        )
     if not waiting:
         return
     # Jobs may start in another folder.
@@ -134,7 +142,9 @@ def _on_ray(config: DictConfig, start: Start) -> None:
                 )
         with _unattended(ray, "get", lambda job: job):
             jobs = start()
-        print(f"{len(jobs)} jobs are with Ray, which has {has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU", flush=True)
+        print(
+            f"{len(jobs)} jobs are with Ray, which has {has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU", flush=True
+        )
         try:
             while jobs:
                 jobs = ray.wait(jobs, num_returns=len(jobs), timeout=SECONDS)[1]

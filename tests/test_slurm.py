@@ -134,7 +134,12 @@ def test_what_slurm_refuses_is_one_line(train, tmp_path):
 
 
 def test_a_job_that_is_killed_before_it_starts_is_not_waited_for(tmp_path):
-    command = [sys.executable, str(ROOT / "train.py"), *ON_SLURM, "+hydra.launcher.additional_parameters.begin=now+1hour"]
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *ON_SLURM,
+        "+hydra.launcher.additional_parameters.begin=now+1hour",
+    ]
     command += [f"paths.runs_dir={tmp_path / 'runs'}", "trainer=smoke", "seed=0,1"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as sweep:
         until(lambda: slurm_says("squeue", "--noheader", "--states=PENDING"))

@@ -16,7 +16,10 @@ WRONG = [
     (["-m", "hydra/launcher=slurm,ray"], "hydra/launcher is set once, for all jobs of a sweep"),
     (["-m", "hydra/launcher=slurm", "hydra.launcher.timeout=5"], "did you mean timeout_min"),
     (["-m", "hydra/launcher=slurm", "+hydra.launcher.part=5"], "unknown key hydra.launcher.part; did you mean part"),
-    (["-m", "hydra/launcher=slurm", "hydra.launcher.timeout_min=long"], "hydra.launcher.timeout_min=long: Value 'long'"),
+    (
+        ["-m", "hydra/launcher=slurm", "hydra.launcher.timeout_min=long"],
+        "hydra.launcher.timeout_min=long: Value 'long'",
+    ),
     (["-m", "hydra/launcher=slurm", "hydra.launcher.setup=[a"], "cannot read 'hydra.launcher.setup=[a'"),
     (["-m", "hydra/launcher=ray", "hydra.launcher.ray.remot.num_gpus=1"], "did you mean remote?"),
     (["-m", "hydra/launcher=joblib", "hydra.launcher.n_job=1"], "did you mean n_jobs?"),
