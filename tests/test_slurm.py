@@ -17,7 +17,8 @@ from snnrepro.ledger.record import run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_SLURM = ["-m", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1"]
-LONG = ["neuron=lif", "dataset.train_samples=512", "trainer.max_epochs=40", "trainer.progress_bar=false"]
+SMALL = ["architecture.hidden=[16]"]
+LONG = [*SMALL, "neuron=lif", "dataset.train_samples=512", "trainer.max_epochs=40", "trainer.progress_bar=false"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -30,6 +31,7 @@ def slurm():
 
 @pytest.fixture(autouse=True)
 def _asked_often(monkeypatch, slurm):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(sweeps, "SECONDS", 0.5)
     monkeypatch.setattr(outcomes, "SECONDS", 0.5)
 
@@ -54,7 +56,7 @@ def has_saved_an_epoch(runs: Path) -> bool:
 
 
 def test_a_sweep_names_the_job_that_failed_and_the_same_command_runs_only_that(train, tmp_path):
-    words = ["trainer=smoke", "dataset.train_samples=256", "neuron=lif,psn,psu", "seed=0,1"]
+    words = [*SMALL, "trainer=smoke", "dataset.train_samples=256", "neuron=lif,psn,psu", "seed=0,1"]
     jobs = compose_jobs(["-m", *words, f"paths.runs_dir={tmp_path / 'runs'}"])
     in_its_way = run_folder(jobs[3].config, jobs[3].choices) / "curves.csv"  # psn, seed 1
     in_its_way.mkdir(parents=True)
