@@ -103,8 +103,8 @@ def _on_slurm(config: DictConfig, start: Start) -> None:
             time.sleep(SECONDS)
     except KeyboardInterrupt:
         print(
-            f"\nthe jobs go on in Slurm: `squeue --jobs={number}` shows them, `scancel {number}` ends them; once they have "
-            "ended, the same command shows the table and runs what is missing",
+            f"\nthe jobs go on in Slurm: `squeue --jobs={number}` shows them, `scancel {number}` ends them; once they "
+            "have ended, the same command shows the table and runs what is missing",
             file=sys.stderr,
         )
         raise

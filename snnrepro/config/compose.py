@@ -194,7 +194,8 @@ def _near_key(key: str, overrides: list[str]) -> str:
     chosen = [word for word in overrides if word.partition("=")[0] in (*_groups(), LAUNCHER)]
     config: Any = composed(chosen if key not in _groups() else [])
     if not is_of_hydra(key):
-        del config["hydra"]
+        with open_dict(config):
+            del config["hydra"]
     *parents, last = key.split(".")
     node = OmegaConf.select(config, ".".join(parents)) if parents else config
     if not isinstance(node, DictConfig):
