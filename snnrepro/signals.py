@@ -35,7 +35,7 @@ class StopSignals:
         return self
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        # Slurm signals srun and its processes, and srun passes it on: the second must not end the writing of the record.
+        # Slurm signals srun and its processes, srun passes it on: the second must not cut the record's writing short.
         if self.received is None:
             self.received = number
             stopping.stop()

@@ -102,8 +102,11 @@ def _on_slurm(config: DictConfig, start: Start) -> None:
         while _in_queue(number):
             time.sleep(SECONDS)
     except KeyboardInterrupt:
-        print(f"\nthe jobs go on in Slurm: `squeue --jobs={number}` shows them, `scancel {number}` ends them; once they "
-              "have ended, the same command shows the table and runs what is missing", file=sys.stderr)  # fmt: skip
+        print(
+            f"\nthe jobs go on in Slurm: `squeue --jobs={number}` shows them, `scancel {number}` ends them; once they "
+            "have ended, the same command shows the table and runs what is missing",
+            file=sys.stderr,
+        )
         raise
 
 
@@ -131,7 +134,7 @@ def _on_ray(config: DictConfig, start: Start) -> None:
     except Exception as error:  # of a dozen kinds
         raise UserError(f"Ray did not start: {first_line(error)}") from None
     try:
-        has, remote = ray.cluster_resources(), config.hydra.launcher.ray.remote
+        has, remote = ray.cluster_resources(), config.hydra.launcher.ray.remote  # type: ignore[no-untyped-call]
         with open_dict(config):
             if remote.get("num_gpus") is None:
                 remote.num_gpus = 1 if has.get("GPU", 0) else 0
