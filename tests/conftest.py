@@ -13,7 +13,6 @@ import torch
 from filelock import FileLock
 
 from snnrepro.ledger import record, runs
-from snnrepro.ledger.record import Run
 from snnrepro.ledger.runs import Records
 from snnrepro.metrics import speed
 
@@ -92,7 +91,6 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     def run(*words: str) -> tuple[int, str, str]:
         capfd.readouterr()
-        monkeypatch.setattr(Run, "unfinished", 0)
         monkeypatch.setattr(sys, "argv", ["train.py", f"paths.runs_dir={tmp_path / 'runs'}", *words])
         with pytest.raises(SystemExit) as stopped:
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

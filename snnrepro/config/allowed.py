@@ -78,6 +78,8 @@ def check_class(place: str, target: object, trusted: list[str]) -> None:
     known = CLASSES.get(place)
     if known is None:
         raise UserError(f"{place}._target_={target} is refused: nothing is built there")
+    if first_of(place) == "hydra":
+        raise UserError(f"{place}._target_={target} is refused: take hydra/launcher=slurm, ray or joblib")
     raise UserError(
         f"{place}._target_={target} is not a class of snnrepro/config/allowed.py; trust=[{target}] on the command line "
         "runs its code: only where you know it"

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, TextIO
+from typing import Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -106,8 +106,6 @@ class Run:
     Under overwrite=true an earlier run's files stay until `update` says that the new one could be built.
     """
 
-    unfinished: ClassVar[int] = 0  # runs of this process that were refused, failed or were interrupted
-
     def __init__(self, config: DictConfig, choices: dict[str, str | None], overrides: list[str]) -> None:
         self.identity = identity(config, choices)
         self.folder = run_folder(config, choices)
@@ -152,7 +150,6 @@ class Run:
             self._unlock()
             reason = f"cannot write the run folder {self.folder}: {error.strerror}; set paths.runs_dir"
             print(f"error: {reason}", file=sys.stderr)
-            Run.unfinished += 1
             return self
 
     def _open(self) -> "Run":
@@ -170,7 +167,6 @@ class Run:
             self._lock.close()
             self._lock = None
             print(f"error: {self.folder} is being run by {holder}: wait for it", file=sys.stderr)
-            Run.unfinished += 1
             return self
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -258,7 +254,6 @@ class Run:
         self._stale = []
 
     def _end(self, status: str, error: str | None, results: dict[str, Any] | None = None) -> None:
-        Run.unfinished += status != "completed"
         if self._stale:
             print(f"the earlier run in {self.folder} was kept", file=sys.stderr)
             return
@@ -272,7 +267,6 @@ class Run:
         try:
             self._write()
         except OSError as problem:
-            Run.unfinished += status == "completed"
             print(f"error: the record could not be written: {problem.strerror}", file=sys.stderr)
 
     def _is_ours(self) -> bool:
