@@ -8,7 +8,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from snnrepro.cli import launch
+from snnrepro.jobs.cli import launch
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
@@ -16,9 +16,9 @@ def train(_: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from snnrepro.config.compose import compose_job
+    from snnrepro.jobs.processes import follow, this_task, work
+    from snnrepro.jobs.signals import StopSignals
     from snnrepro.ledger.record import Run
-    from snnrepro.processes import follow, this_task, work
-    from snnrepro.signals import StopSignals
 
     job = compose_job(list(HydraConfig.get().overrides.task))  # with what an experiment adds for a neuron or a scale
     task = this_task()

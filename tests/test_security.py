@@ -16,7 +16,6 @@ from ledger.records import record as a_record
 from offline_wandb import offline_runs
 from omegaconf import OmegaConf
 
-from snnrepro.cli import launch
 from snnrepro.config import compose as composing
 from snnrepro.config.allowed import CLASSES, READABLE
 from snnrepro.config.check import CONFIGS, check, options
@@ -24,6 +23,7 @@ from snnrepro.config.compose import compose_job, compose_jobs, with_sweep
 from snnrepro.data.extract import extract
 from snnrepro.data.image_files import read_cifar_pickle
 from snnrepro.errors import UserError, printable, without_secrets
+from snnrepro.jobs.cli import launch
 from snnrepro.judging import needed
 from snnrepro.ledger.claims import claims_of
 from snnrepro.ledger.page import page
@@ -211,7 +211,7 @@ def test_nothing_is_imported_to_refuse_a_class(configs, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
         "import snnrepro.config.check as check, snnrepro.config.compose as compose\n"
-        "from snnrepro.cli import launch\n"
+        "from snnrepro.jobs.cli import launch\n"
         f"check.CONFIGS = compose.CONFIGS = Path({str(configs)!r})\n"
         "sys.argv = ['train.py', 'experiment=theirs']\n"
         "code = launch(lambda: print('started'))\n"

@@ -129,7 +129,7 @@ class Checkpoints(Checkpoint):
         self.best_epoch, self.best_value = state_dict["best_epoch"], float(state_dict["best_value"])
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        # Several processes cannot each stop where they are: theirs are ended as one (snnrepro.processes).
+        # Several processes cannot each stop where they are: theirs are ended as one (snnrepro.jobs.processes).
         stopping.wait(trainer.world_size == 1)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

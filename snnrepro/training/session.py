@@ -327,7 +327,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")
     # The data module goes on where the checkpoint was written, by itself.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # How many processes a run has is ours to say (snnrepro.processes).
+    # How many processes a run has is ours to say (snnrepro.jobs.processes).
     warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used.*")
     # Lightning 2.6 on a newer torch.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -109,14 +109,14 @@ class TrainerSettings:
             )
         except (ValueError, RuntimeError) as error:  # MisconfigurationException is a RuntimeError
             raise UserError(f"trainer: {str(error).strip().splitlines()[0]}") from None
-        # What a signal means is said in snnrepro.signals; Lightning's own handlers would end a run before it is saved.
+        # snnrepro.jobs.signals says what a signal means; Lightning's own handlers would end a run before it is saved.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer
 
 
 class Environment(ClusterEnvironment):
     """What Lightning asks about the processes of a run. They are started, and their group is joined, elsewhere
-    (snnrepro.processes).
+    (snnrepro.jobs.processes).
     """
 
     creates_processes_externally = True

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from snnrepro.cli import launch
 from snnrepro.config import compose
 from snnrepro.config.check import CONFIGS, check, options
 from snnrepro.config.compose import Job, compose_job, compose_jobs, expand, with_sections, with_sweep
 from snnrepro.errors import UserError
+from snnrepro.jobs.cli import launch
 from snnrepro.ledger.record import identity
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -685,7 +685,7 @@ def test_mistakes_in_an_experiments_file_start_nothing_and_import_no_torch(tmp_p
     code = (
         "import sys; from pathlib import Path\n"
         "import snnrepro.config.compose as compose\n"
-        "from snnrepro.cli import launch\n"
+        "from snnrepro.jobs.cli import launch\n"
         "import snnrepro.config.check as check\n"
         "compose.CONFIGS = check.CONFIGS = Path(sys.argv[1])\n"
         "for words in sys.argv[2:]:\n"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from snnrepro.config.compose import compose_jobs, with_sections, with_sweep
 from snnrepro.config.launchers import chosen_launcher
 from snnrepro.errors import UserError
-from snnrepro.processes import this_task
-from snnrepro.signals import StopSignals
+from snnrepro.jobs.processes import this_task
+from snnrepro.jobs.signals import StopSignals
 
 if TYPE_CHECKING:
-    from snnrepro.outcomes import Outcome
+    from snnrepro.jobs.outcomes import Outcome
 
 
 def launch(task: Callable[..., Any]) -> int:
@@ -36,7 +36,7 @@ def launch(task: Callable[..., Any]) -> int:
     if not jobs:
         task()
         return 0
-    from snnrepro.outcomes import outcomes
+    from snnrepro.jobs.outcomes import outcomes
 
     runs = outcomes(jobs)
     try:
@@ -44,7 +44,7 @@ def launch(task: Callable[..., Any]) -> int:
             if launcher is None:
                 task()
             else:
-                from snnrepro.sweeps import run_elsewhere
+                from snnrepro.jobs.sweeps import run_elsewhere
 
                 run_elsewhere(launcher, task.__wrapped__, runs)  # type: ignore[attr-defined]
     except UserError as error:

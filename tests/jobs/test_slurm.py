@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from slurm_node import slurm_node
 
-from snnrepro import outcomes, sweeps
 from snnrepro.config.compose import compose_jobs
+from snnrepro.jobs import outcomes, sweeps
 from snnrepro.ledger.record import run_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ON_SLURM = ["-m", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1"]
 SMALL = ["architecture.hidden=[16]"]
 LONG = [*SMALL, "neuron=lif", "dataset.train_samples=512", "trainer.max_epochs=40", "trainer.progress_bar=false"]

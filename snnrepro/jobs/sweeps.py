@@ -27,7 +27,7 @@ from snnrepro.config.check import CONFIGS
 from snnrepro.config.launchers import Launcher
 from snnrepro.config.sections import spelled
 from snnrepro.errors import UserError, first_line
-from snnrepro.outcomes import Outcome, Progress
+from snnrepro.jobs.outcomes import Outcome, Progress
 
 SECONDS = 5.0  # between two questions to Slurm or Ray
 OF_A_CONNECTION = (

@@ -11,7 +11,7 @@ import pytest
 from snnrepro.config.compose import compose_jobs
 from snnrepro.ledger.record import run_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["architecture.hidden=[16]", "trainer=smoke", "dataset.train_samples=256"]
 
 pytestmark = pytest.mark.slow

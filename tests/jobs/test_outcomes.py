@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from snnrepro.cli import report
 from snnrepro.config.compose import compose_jobs
-from snnrepro.outcomes import Progress, outcomes
+from snnrepro.jobs.cli import report
+from snnrepro.jobs.outcomes import Progress, outcomes
 
 METRICS = {"status": "completed", "error": None, "metrics": {}}
 

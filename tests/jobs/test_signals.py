@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snnrepro.signals import StopSignals
+from snnrepro.jobs.signals import StopSignals
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from slurm_node import slurm_node
 
 from snnrepro.data.samples import EpochBatches
 from snnrepro.errors import UserError
-from snnrepro.processes import Task, this_task
+from snnrepro.jobs.processes import Task, this_task
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # In fp64, and without batch norm: SyncBatchNorm refuses the CPU. The last batch holds one sample, for two processes.
 WORDS = [
     *("neuron=lif", "neuron.v_threshold=0.1", "architecture.batch_norm=false", "architecture.hidden=[64]"),
