@@ -104,7 +104,7 @@ def test_what_the_check_accepts_is_built_and_trained_or_is_one_line(tmp_path, ne
         return
     try:
         with Session(config, tmp_path, ("a", "b", "c")) as session:
-            session.fit(None)
+            session.fit()
             assert all(math.isfinite(row["epoch"]) for row in session.curves.rows)
     except Exception as error:
         line = explain(error)

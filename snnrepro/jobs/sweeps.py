@@ -145,9 +145,8 @@ def _on_ray(config: DictConfig, start: Start) -> None:
                 )
         with _unattended(ray, "get", lambda job: job):
             jobs = start()
-        print(
-            f"{len(jobs)} jobs are with Ray, which has {has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU", flush=True
-        )
+        jobs_are = f"{len(jobs)} jobs are" if len(jobs) > 1 else "1 job is"
+        print(f"{jobs_are} with Ray, which has {has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU", flush=True)
         try:
             while jobs:
                 jobs = ray.wait(jobs, num_returns=len(jobs), timeout=SECONDS)[1]

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from snnrepro.config.check import CONFIGS, options
-from snnrepro.config.compose import compose_job
+from snnrepro.config.compose import compose_job, composed
 from snnrepro.neurons import hold_draws
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def steps_to_learn(name: str, neuron: str) -> int | None:
 
 def test_every_class_of_networks_is_among_those_that_learn():
     names = options("architecture")
-    target = {name: compose_job([f"architecture={name}"]).config.architecture._target_ for name in names}
+    target = {name: composed([f"architecture={name}"]).architecture._target_ for name in names}
     assert {target[name] for name in NETWORKS} == set(target.values())
 
 

@@ -358,7 +358,8 @@ def test_real_cifar10_comes_column_by_column_and_normalised(real_data):
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_on_the_device_is_mixed_while_training_only(training):
     made = module(Augmentation(mixup_alpha=1.0))
-    made.trainer = SimpleNamespace(training=training, global_step=0, current_epoch=0)
+    progress = SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0)))
+    made.trainer = SimpleNamespace(training=training, global_step=0, current_epoch=0, fit_loop=progress)
     batch = next(iter(made.train_dataloader()))
     x, y = made.on_after_batch_transfer(made.on_before_batch_transfer(batch, 0), 0)
     assert x.shape == (4, 64, 1, 8, 8)

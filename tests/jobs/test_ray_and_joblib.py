@@ -72,7 +72,7 @@ def test_a_sweep_on_ray_names_the_job_that_failed_and_the_same_command_runs_only
     code, out, err = sweep(*ray_words, *words)
     assert code == 0, err
     assert "5 of 6 completed already" in out
-    assert "1 jobs are with Ray" in out
+    assert "1 job is with Ray" in out
     assert "6 of 6 completed" in out[out.index("records: ") :]
 
 
