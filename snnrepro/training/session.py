@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -192,7 +194,7 @@ class Session:
     def fit(self) -> None:
         """Train, from where `resume` said. Ctrl-C arrives as KeyboardInterrupt."""
         try:
-            with loader_errors(), self._beside_others("fit"), stopping.alone():
+            with loader_errors(), interruptible(), self._beside_others("fit"), stopping.alone():
                 self.trainer.fit(
                     self.classifier,
                     datamodule=self.data,
@@ -214,7 +216,7 @@ class Session:
         if self.protocol == "validated" and self.checkpoints.best_epoch is not None:
             load_weights(self.classifier, self.folder / "checkpoints" / BEST)
         try:
-            with loader_errors():
+            with loader_errors(), interruptible():
                 self.trainer.test(self.classifier, datamodule=self.data, verbose=False)
         except SystemExit:
             raise KeyboardInterrupt from None
@@ -295,6 +297,17 @@ def loader_errors() -> Iterator[None]:
         yield
     except UserError as error:
         raise type(error)(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C means after it what it meant before: Lightning, once interrupted, lets this process ignore it."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def config_of(config: DictConfig) -> dict[str, Any]:
