@@ -15,7 +15,7 @@ def written_whole(file: Path, keep: Path | None = None) -> Iterator[Path]:
     partial = file.with_name(f"{file.name}.partial")
     try:
         yield partial
-        _on_disk(partial)
+        sync(partial)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -23,10 +23,11 @@ def written_whole(file: Path, keep: Path | None = None) -> Iterator[Path]:
     if keep is not None and file.exists():
         file.replace(keep)
     partial.replace(file)
-    _on_disk(file.parent)
+    sync(file.parent)
 
 
-def _on_disk(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from snnrepro.data.packing import Arrays, PartWriter, batch_of
 from snnrepro.errors import UserError, first_line
+from snnrepro.writing import sync
 
 FORMAT = 1  # raised when the files change meaning
 META = "meta.json"
@@ -200,9 +201,9 @@ def _build(folder: Path, parameters: dict[str, Any], source: str, fill: Fill) ->
         }
         meta["files"] = {file.name: _sealed(file) for file in sorted(partial.iterdir())}
         (partial / META).write_text(json.dumps(meta | {"digest": digest(meta)}, indent=1))
-        _sync(partial / META)
+        sync(partial / META)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         for made in writers.values():
             with suppress(OSError):  # a full disk says so again on closing
@@ -211,17 +212,9 @@ def _build(folder: Path, parameters: dict[str, Any], source: str, fill: Fill) ->
 
 
 def _sealed(file: Path) -> dict[str, int]:
-    _sync(file)
+    sync(file)
     size = file.stat().st_size
     return {"bytes": size, "crc32": _crc32(np.memmap(file, np.uint8, "r")) if size else 0}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def size_of(folder: Path) -> int:

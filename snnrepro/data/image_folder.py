@@ -20,6 +20,7 @@ from snnrepro.data.image_files import not_found
 from snnrepro.data.recorded import damaged, nothing_left, progress, without_damaged
 from snnrepro.data.samples import Samples
 from snnrepro.errors import UserError, first_line
+from snnrepro.writing import written_whole
 
 OFFICIAL = {"train": 1_281_167, "test": 50_000}
 MOST_PIXELS = 2**27  # of one image, far above ImageNet's largest
@@ -130,9 +131,8 @@ def damaged_images(files: list[Path], base: Path, cache_dir: Path) -> set[Path]:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         text = {"damaged": [file.relative_to(base).as_posix() for file in found]}
-        partial = kept.with_suffix(".partial")
-        partial.write_text(json.dumps(text | {"digest": digest(text)}))
-        partial.replace(kept)
+        with written_whole(kept) as partial:
+            partial.write_text(json.dumps(text | {"digest": digest(text)}))
     except OSError as error:
         raise UserError(f"{kept} cannot be written: {first_line(error)}; set paths.cache_dir=FOLDER") from None
     return set(found)

@@ -149,6 +149,17 @@ def _stop_all(store: Any, error: BaseException) -> None:
         store.set("stop", INTERRUPTED if isinstance(error, KeyboardInterrupt) else first_line(error))
 
 
+class _Told(NamedTuple):
+    """What each process of a run is told: the run, which process it is, and where the first task listens."""
+
+    config: dict[str, Any]
+    folder: Path
+    identity: tuple[str, str, str]
+    place: Place
+    address: str
+    port: int
+
+
 class _Members:
     """The processes of one task, one for each device. Leaving the context ends those that still run."""
 
@@ -170,10 +181,9 @@ class _Members:
         for local in range(devices):
             place = Place(task.rank * devices + local, task.world * devices, local, devices, task.rank, task.world)
             near, far = context.Pipe(duplex=False)
+            told = _Told(plain, folder, identity, place, task.address, store.port)
             process = context.Process(
-                target=_member,
-                args=(plain, folder, identity, place, (task.address, store.port), far),
-                name=f"process {place.rank + 1} of {place.world}",
+                target=_member, args=(told, far), name=f"process {place.rank + 1} of {place.world}"
             )
             process.start()
             far.close()
@@ -257,28 +267,21 @@ def _ended(name: str, code: int) -> str:
     return f"{name} was killed by signal {-code}: the same command goes on from the last checkpoint{memory}"
 
 
-def _member(
-    plain: dict[str, Any],
-    folder: Path,
-    identity: tuple[str, str, str],
-    place: Place,
-    listening: tuple[str, int],
-    pipe: connection.Connection,
-) -> None:
+def _member(told: _Told, pipe: connection.Connection) -> None:
     """One process of a run: build, fit and test with the others. The first one tells what the record is to hold."""
     # The process that watches over this one decides what a scheduler's signals mean.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     Thread(target=_end_with_parent, daemon=True).start()
-    if not place.first:
+    if not told.place.first:
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
     def tell(name: str, content: Any) -> None:
-        if place.first or name in ("mistake", "fault"):
+        if told.place.first or name in ("mistake", "fault"):
             pipe.send((name, content))
 
     try:
-        _run(plain, folder, identity, place, listening, tell)
+        _run(told, tell)
     except KeyboardInterrupt:
         sys.exit(1)
     except Exception as error:
@@ -289,14 +292,7 @@ def _member(
         sys.exit(1)
 
 
-def _run(
-    plain: dict[str, Any],
-    folder: Path,
-    identity: tuple[str, str, str],
-    place: Place,
-    listening: tuple[str, int],
-    tell: Callable[[str, Any], None],
-) -> None:
+def _run(told: _Told, tell: Callable[[str, Any], None]) -> None:
     import torch
     from torch import distributed
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
@@ -304,9 +300,10 @@ def _run(
     from snnrepro.data.datamodule import usable_cores
     from snnrepro.training.session import Session
 
+    place = told.place
     torch.set_num_threads(max(1, usable_cores() // place.beside))
-    store = _store(*listening)
-    with Session(OmegaConf.create(plain), folder, identity, place) as session:
+    store = _store(told.address, told.port)
+    with Session(OmegaConf.create(told.config), told.folder, told.identity, place) as session:
         tell("facts", session.facts)
         store.wait(["go"], timedelta(days=1))  # the first process may still be packing data
         tell("done", session.resume())

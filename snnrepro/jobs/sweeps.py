@@ -30,13 +30,8 @@ from snnrepro.errors import UserError, first_line
 from snnrepro.jobs.outcomes import Outcome, Progress
 
 SECONDS = 5.0  # between two questions to Slurm or Ray
-OF_A_CONNECTION = (
-    "address",
-    "namespace",
-    "runtime_env",
-    "log_to_driver",
-    "logging_level",
-)  # to a Ray that runs already
+# What ray.init takes for a Ray that runs already.
+OF_A_CONNECTION = ("address", "namespace", "runtime_env", "log_to_driver", "logging_level")
 
 Start = Callable[[], Any]
 

@@ -100,13 +100,13 @@ class Classifier(L.LightningModule):
         self._hold_draws(2 * self.global_step)
         outputs = self._forward(self.trainer.precision_plugin.convert_input(x))
         task = self.loss(outputs, y, self.readout)
-        loss = self._with_auxiliary(task, y.shape[0])
+        weight = self.weight_of_batch(batch_idx)  # 0: another process's sample, to take part in the step
+        loss = self._with_auxiliary(task, y.shape[0] if weight else 0)
         finite = torch.isfinite(loss.detach())
         self._nonfinite = ~finite if self._nonfinite is None else self._nonfinite | ~finite
         if batch_idx % CHECK_EVERY == 0 or loss.device.type == "cpu":
             self._check_finite(batch_idx)
-        weight = self.weight_of_batch(batch_idx)
-        if weight:  # else a sample of another process, that this one may take part in the step
+        if weight:
             self._log_metrics("train_", "train", outputs, y, task)
         return loss if weight == 1 else loss * weight
 
@@ -115,11 +115,13 @@ class Classifier(L.LightningModule):
         hold_draws(self.network, number * self.place.world + self.place.rank)
 
     def _with_auxiliary(self, task: Tensor, samples: int) -> Tensor:
+        """samples: how many of this process the auxiliary loss counts for in the curves."""
         losses = [loss for neuron in self.neurons if (loss := neuron.auxiliary_loss()) is not None]
         if not losses:
             return task
         auxiliary = torch.stack(losses).sum()
-        self.auxiliary.update(auxiliary.detach().expand(samples))
+        if samples:
+            self.auxiliary.update(auxiliary.detach().expand(samples))
         self.log("train/auxiliary_loss", self.auxiliary, on_step=False, on_epoch=True, batch_size=samples)
         return self.loss.with_auxiliary(task, auxiliary, self.current_epoch)
 

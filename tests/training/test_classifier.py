@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from snnrepro.architectures.dense import Dense
+from snnrepro.data.samples import EpochBatches
 from snnrepro.neurons import MPEPSN, SPSN, MaskedPSN
+from snnrepro.training.classifier import Classifier
 from snnrepro.training.costs import peak_memory_mb, reset_peak_memory
 from snnrepro.training.loss import TET, CrossEntropy
 
@@ -124,3 +126,17 @@ def test_a_loss_is_the_mean_over_samples_whatever_the_batches(train, tmp_path):
     one, other = (next(csv.DictReader(file.read_text().splitlines())) for file in tmp_path.rglob("curves.csv"))
     for name in ("train/loss", "validation/loss"):
         assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-5)
+
+
+def test_a_sample_that_another_process_counts_is_in_no_metric_of_the_epoch(train, monkeypatch):
+    """Its batch weighs 0; there the loss, the accuracy and the auxiliary loss leave it out."""
+    counted, end = [], Classifier.on_train_epoch_end
+    monkeypatch.setattr(EpochBatches, "weight_of", lambda self, batch: float(batch < 2))
+    monkeypatch.setattr(
+        Classifier,
+        "on_train_epoch_end",
+        lambda self: (counted.extend(m.weight.item() for m in self._training_metrics().values()), end(self)),
+    )
+    words = ["neuron=mpe_psn", "loss.auxiliary_weight=0.5", "dataset.train_samples=256", "dataset.batch_size=100"]
+    assert train(*words, "trainer.max_epochs=1")[0] == 0
+    assert counted == [200.0, 200.0, 200.0]
