@@ -23,9 +23,9 @@ install: .venv/installed ## make .venv and install the package (about two minute
 train: install ## train the default: PSU on handwritten digits, seconds, nothing to download
 	$(BIN)/python train.py
 
-test: install ## run all tests, in a process for each core and one more, since some wait for a scheduler
+test: install ## run all tests, in a process for each core
 	@$(BIN)/python -m snnrepro.neurons.kernels # once, not in each of those processes
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(min(5, 1 + os.cpu_count()))') --dist worksteal
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: install ## check format, style and types
 	$(BIN)/ruff format --check .

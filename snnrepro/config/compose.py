@@ -222,11 +222,13 @@ def _check_origin(config: DictConfig, parsed: list[Override]) -> None:
     taken = [*plain["hydra"]["overrides"]["task"], *plain["hydra"]["overrides"]["hydra"]]
     if sorted(map(str, taken)) != sorted(str(o.input_line) for o in parsed):
         raise UserError("hydra.overrides is set in a config file: only the command line sets what is below hydra")
-    own = tuple(str(o.input_line) for o in parsed if first_of(o.key_or_group) in COMMAND_LINE_ONLY)
-    found, expected = _command_line_only(plain), _composed_alone(CONFIGS, own)
-    for name in COMMAND_LINE_ONLY:
-        if found[name] != expected[name]:
-            raise UserError(f"{name} is set in a config file: only the command line sets what is below {name}")
+    own = [o for o in parsed if first_of(o.key_or_group) in COMMAND_LINE_ONLY]
+    found = _command_line_only(plain)
+    if found != _set_alone(own):  # which is quick and knows plain values only
+        expected = _composed_alone(CONFIGS, tuple(str(o.input_line) for o in own))
+        for name in COMMAND_LINE_ONLY:
+            if found[name] != expected[name]:
+                raise UserError(f"{name} is set in a config file: only the command line sets what is below {name}")
     check_engines(found["hydra"], trusted_classes(plain["trust"]))
 
 
@@ -240,6 +242,14 @@ def check_engines(node: Any, trusted: list[str]) -> None:
 def _composed_alone(configs: Path, words: tuple[str, ...]) -> dict[str, Any]:
     """What these words make of COMMAND_LINE_ONLY, with no file but train.yaml and its defaults below `configs`."""
     return _command_line_only(OmegaConf.to_container(_composed(list(words))[0]))
+
+
+def _set_alone(own: list[Override]) -> Any:
+    """What _composed_alone gives for words that set values, without composing once more for each folder of runs."""
+    expected = OmegaConf.create(_composed_alone(CONFIGS, ()))
+    for override in own:
+        OmegaConf.update(expected, override.key_or_group, override.value())
+    return OmegaConf.to_container(expected)
 
 
 def _command_line_only(plain: Any) -> dict[str, Any]:

@@ -13,9 +13,12 @@ import pytest
 import torch
 from slurm_node import slurm_node
 
+from snnrepro.config.compose import compose_job
 from snnrepro.data.samples import EpochBatches
 from snnrepro.errors import UserError
 from snnrepro.jobs.processes import Task, this_task
+from snnrepro.place import Place
+from snnrepro.training.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 # In fp64, and without batch norm: SyncBatchNorm refuses the CPU. The last batch holds one sample, for two processes.
@@ -143,23 +146,34 @@ def test_a_run_in_two_processes_that_is_cut_off_leaves_none_behind_and_goes_on_i
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["architecture.batch_norm=true"], "batch norms over several processes need GPUs"),
-        (["optimizer=sgd", "optimizer.lr=1e38", "trainer.max_epochs=9"], "the training loss became NaN or infinite"),
-        (["dataset.batch_size=1"], "dataset.batch_size=1 is for all 2 processes"),
-    ],
-    ids=["batch norm", "NaN", "too small a batch"],
-)
-def test_a_mistake_in_several_processes_is_one_line_and_a_failed_record(train, tmp_path, words, line):
-    code, _, err = train(*WORDS, *TWO, *words)
+def test_a_mistake_in_several_processes_is_one_line_and_a_failed_record(train, tmp_path):
+    line = "the training loss became NaN or infinite"
+    code, _, err = train(*WORDS, *TWO, "optimizer=sgd", "optimizer.lr=1e38", "trainer.max_epochs=9")
     assert code == 1
     assert err.count("\n") == 1
     assert line in err
     record = one_record(tmp_path / "runs")
     assert record["status"] == "failed"
     assert line in record["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["architecture.batch_norm=true"], "batch norms over several processes need GPUs"),
+        (["dataset.batch_size=1"], "dataset.batch_size=1 is for all 2 processes"),
+        (["dataset.train_samples=2", "dataset.batch_size=2", "trainer.sync_batchnorm=false"], None),
+    ],
+    ids=["batch norm", "too small a batch", "a sample for each"],
+)
+def test_what_cannot_be_spread_over_processes_is_refused_by_each_before_it_trains(tmp_path, words, line):
+    config = compose_job([*WORDS, *TWO, *words]).config
+    place = Place(rank=1, world=2, local=1, beside=2)
+    if line is None:
+        Session(config, tmp_path, ("group", "neuron-hash", "seed0"), place)
+    else:
+        with pytest.raises(UserError, match=line):
+            Session(config, tmp_path, ("group", "neuron-hash", "seed0"), place)
 
 
 @pytest.mark.parametrize(

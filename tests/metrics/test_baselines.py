@@ -134,9 +134,10 @@ def test_compiled_loops_give_the_loops_spikes_and_gradients_at_sizes_they_were_n
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning")  # its own use
 def test_beyond_the_cap_only_the_step_is_compiled_and_a_failure_is_a_line(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, os.devnull))
     lines: list[str] = []
-    assert baselines.compiled(baselines.LONGEST_COMPILED_LOOP + 1, torch.float32, CPU, lines.append) == []
+    # Its own way to patch: monkeypatch deletes the setting when it is done, and nothing compiles after that.
+    with torch._inductor.config.patch({"cpp.cxx": (None, os.devnull)}):
+        assert baselines.compiled(baselines.LONGEST_COMPILED_LOOP + 1, torch.float32, CPU, lines.append) == []
     assert len(lines) == 1
     assert "compiled_step" in lines[0]
     assert "did not compile" in lines[0]
