@@ -243,7 +243,7 @@ def test_two_tasks_of_a_slurm_job_make_one_run_which_the_user_signal_requeues(sl
     """The script for several machines, on one: two tasks with a process each."""
     runs, output = tmp_path / "runs", tmp_path / "output"
     job = ["--nodes=1", "--ntasks=2", "--ntasks-per-node=2", "--gpus-per-node=0", "--cpus-per-task=1", "--parsable"]
-    words = ["trainer.devices=1", *WORDS, f"paths.runs_dir={runs}", "trainer.max_epochs=40"]
+    words = ["trainer.devices=1", *WORDS, f"paths.runs_dir={runs}", "trainer.max_epochs=15"]
     script = [*job, f"--output={output}", "scripts/multi_node.sbatch", *words]
     given = os.environ | {"PYTHON": sys.executable}
     done = subprocess.run(["sbatch", *script], cwd=ROOT, env=given, capture_output=True, text=True, check=False)
@@ -265,6 +265,7 @@ def test_two_tasks_of_a_slurm_job_make_one_run_which_the_user_signal_requeues(sl
     assert [entry["resumed"] for entry in record["sessions"]] == [False, True]
     assert said.count("requeued: it goes on from its last epoch") == 1
     assert said.count("run.json") == 1
+    assert f"Slurm job {number} requeued" in said
     assert "Traceback" not in said
 
 

@@ -107,23 +107,6 @@ def test_a_preempted_job_goes_on_by_itself_and_a_cancelled_one_by_the_same_comma
     assert 0 == epochs[0] < epochs[1] <= epochs[2]
 
 
-def test_a_job_of_ones_own_script_is_requeued_by_the_user_signal_and_completes(tmp_path):
-    runs = tmp_path / "runs"
-    command = [sys.executable, str(ROOT / "train.py"), f"paths.runs_dir={runs}", *LONG]
-    script = tmp_path / "job.sh"
-    script.write_text(f"#!/bin/bash\ncd {ROOT}\nsrun {' '.join(command)}\n")
-    settings = ["--ntasks=1", "--open-mode=append", f"--output={tmp_path / 'output'}", "--parsable"]
-    number = slurm_says("sbatch", *settings, str(script))
-    until(lambda: has_saved_an_epoch(runs))
-    slurm_says("scancel", "--signal=USR1", number)
-    until(lambda: records(runs)[0]["status"] == "completed")
-    assert [session["resumed"] for session in records(runs)[0]["sessions"]] == [False, True]
-    until(lambda: not slurm_says("squeue", "--noheader", f"--jobs={number}"))
-    output = (tmp_path / "output").read_text()
-    assert f"Slurm job {number} requeued" in output
-    assert "Traceback" not in output
-
-
 def test_what_slurm_refuses_is_one_line(train, tmp_path):
     code, out, err = train(*ON_SLURM, "hydra.launcher.partition=nowhere", "seed=0,1")
     assert (code, out) == (2, "")
