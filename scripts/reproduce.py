@@ -5,6 +5,7 @@
     python scripts/reproduce.py claim=block/mnist/* --reduced           the small version: minutes, no verdict
     python scripts/reproduce.py claim=psu/* --list                      only judge the records there are
     python scripts/reproduce.py claim=NAME paths.data_dir=FOLDER        words that leave the run what it is
+    python scripts/reproduce.py --queue results/queue.yaml --jobs 2     a list of sweeps, gone on with whenever; --list
 
 Claims stand in configs/experiment; snnrepro/ledger/verdicts.py says how they are judged. Records are looked for below
 paths.runs_dir (runs) and results; a completed run is not run again, an interrupted one goes on.
@@ -17,6 +18,8 @@ import os
 import re
 import sys
 from pathlib import Path
+
+from reproduce_queue import run_queue
 
 from snnrepro.command import Parser
 from snnrepro.config.check import CONFIGS
@@ -166,6 +169,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--reduced", action="store_true", help="run the experiment's reduced version; no verdict")
     parser.add_argument("--seeds", type=int, help="runs a side (default: what the claim needs; reduced: 1)")
     parser.add_argument("--list", action="store_true", help="run nothing, judge the records there are")
+    parser.add_argument("--queue", type=Path, metavar="FILE", help="run what is left of a list of sweeps")
+    parser.add_argument("--jobs", type=int, default=1, help="of --queue: runs at a time (default: 1), sharing the cores")
     parser.add_argument("--allow-dirty", action="store_true", help="runs from uncommitted changes decide too")
     arguments = parser.parse_intermixed_args(words)
     arguments.patterns = [word.partition("=")[2] for word in arguments.words if word.startswith("claim=")]
@@ -178,6 +183,12 @@ def parse(words: list[str]) -> argparse.Namespace:
                 f"{word} would make another run than the one that is claimed: what may be set here is "
                 f"{', '.join(key.rstrip('=.') for key in HARMLESS)}"
             )
+    if arguments.queue and (arguments.patterns or arguments.reduced or arguments.seeds or arguments.allow_dirty):
+        raise UserError("--queue says itself what is run: it goes with --jobs and --list only")
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs must be above 0, got {arguments.jobs}")
+    if arguments.jobs > 1 and not arguments.queue:
+        raise UserError("--jobs goes with --queue")
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds must be above 0, got {arguments.seeds}")
     return arguments
@@ -186,6 +197,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def main() -> int:
     try:
         arguments = parse(sys.argv[1:])
+        if arguments.queue:
+            return run_queue(arguments.queue, arguments.extra, arguments.jobs, only_list=arguments.list)
         claims = read_claims(CONFIGS / "experiment")
         named = [word.partition("=")[2] for word in arguments.extra if word.startswith("paths.runs_dir=")]
         folders = [Path(named[-1] if named else "runs").expanduser(), ROOT / "results"]

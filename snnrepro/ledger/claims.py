@@ -4,10 +4,11 @@ A claim stands in an experiment's file (configs/experiment), a mapping under `cl
 
     id           unique in its file; experiment/id names it everywhere
     statement    a sentence
-    kind         value, difference (run - against), ratio (run / against) or ranking (of several runs, the first best)
+    kind         value, difference (run - against), ratio (run / against), ranking (of several runs, the first best) or
+                 lead (run above against, by more than seeds differ)
     run, against overrides of the experiment, as on the command line; a ranking lists several under `run`
     metric       a metric of run.json
-    value        the paper's, in `unit`; null for a ranking
+    value        the paper's, in `unit`; null for a ranking and a lead
     tolerance    how far from it counts as reproduced; of a ranking, by how much each run must lead the next
     min_seeds    completed runs that each side needs
     source       where the figure is from
@@ -16,6 +17,7 @@ A claim stands in an experiment's file (configs/experiment), a mapping under `cl
     device       cuda or cpu: what the paper measured on, where the metric is a time; no other kind decides
     benchmark    of a claim about rows of results/benchmarks, not about runs: the benchmark's name. `run` then names
                  columns and their values, metric a column; over (max, min or median) says which of several rows counts
+    of           of a claim carried over to a smaller experiment: the names of the paper's claims that it stands for
 
 snnrepro/ledger/verdicts.py says how a claim is judged.
 """
@@ -27,9 +29,9 @@ from typing import Any, NamedTuple
 
 from snnrepro.errors import UserError, did_you_mean
 
-KINDS = ("value", "difference", "ratio", "ranking")
+KINDS = ("value", "difference", "ratio", "ranking", "lead")
 REQUIRED = ("id", "statement", "kind", "run", "metric", "value", "tolerance", "unit", "min_seeds", "source")
-OPTIONAL = ("against", "blocked", "protocol", "device", "benchmark", "over")
+OPTIONAL = ("against", "blocked", "protocol", "device", "benchmark", "over", "of")
 DEVICES = ("cuda", "cpu")
 OVER = ("max", "min", "median")
 
@@ -55,6 +57,7 @@ class Claim(NamedTuple):
     device: str | None = None
     benchmark: str | None = None
     over: str | None = None
+    of: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -126,7 +129,12 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         runs = [entry["run"], *([] if entry.get("against") is None else [entry["against"]])]
         if len(runs) != (1 if kind == "value" else 2):
             raise UserError(f"{where}: a {kind} {'has no' if kind == 'value' else 'needs'} `against`")
-        if not _is_number(entry["value"]):
+        if kind == "lead":
+            if entry["value"] is not None or entry["tolerance"] != 0 or entry.get("benchmark"):
+                raise UserError(f"{where}: a lead is of runs and has value: null and tolerance: 0.0: seeds decide")
+            if isinstance(entry["min_seeds"], int) and entry["min_seeds"] < 2:
+                raise UserError(f"{where}: a lead needs min_seeds of 2 or more, got {entry['min_seeds']}")
+        elif not _is_number(entry["value"]):
             raise UserError(f"{where}: value must be a number, got {entry['value']!r}")
     if not all(isinstance(run, dict) for run in runs):
         raise UserError(f"{where}: a run is a mapping of overrides, such as {{neuron: psn}}")
@@ -143,6 +151,9 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         raise UserError(f"{where}: device is cuda or cpu, got {entry['device']!r}")
     if entry.get("over") not in (None, *OVER):
         raise UserError(f"{where}: over is one of {', '.join(OVER)}, got {entry['over']!r}")
+    of = entry.get("of", [])
+    if not isinstance(of, list) or not all(isinstance(name, str) for name in of) or ("of" in entry and not of):
+        raise UserError(f"{where}: of is a list of the names of other claims, got {of!r}")
     if not isinstance(entry.get("benchmark", ""), str):
         raise UserError(f"{where}: benchmark is the name of one, got {entry['benchmark']!r}")
     if entry.get("benchmark") and not _is_plain([entry["benchmark"], *runs[0].values()]):
@@ -166,6 +177,7 @@ def _claim(experiment: str, number: int, entry: Any) -> Claim:
         entry.get("device"),
         entry.get("benchmark"),
         entry.get("over"),
+        tuple(of),
     )
 
 
