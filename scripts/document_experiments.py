@@ -23,6 +23,7 @@ TRAIN_SAMPLES = {
     "mnist": 60_000,
     "fashion_mnist": 60_000,
     "nmnist": 60_000,
+    "spoken_digits": 2_430,
 }
 PAPERS = {
     "psn": "PSN, arXiv 2304.12760",
@@ -30,6 +31,7 @@ PAPERS = {
     "mpe_psn": "MPE-PSN, arXiv 2409.04978",
     "block": "Block, arXiv 2205.15286, second version",
     "block_v1": "Block, arXiv 2205.15286, first version",
+    "small": "The papers' claims carried over to small experiments",
 }
 
 HEAD = """# Experiments
@@ -48,7 +50,8 @@ An experiment fixes a paper's data, network, loss, optimiser, schedule, augmenta
 `protocol=paper`; what the user writes wins over it. Its file says in its head what differs from the paper, what was not
 found, and where code and text disagree; under `by_neuron` what the paper changes for a neuron; under `reduced` what
 `scale=reduced` changes; under `claims` what the paper claims, each with its source. How a claim is judged is in
-[measuring.md](measuring.md).
+[measuring.md](measuring.md). Those below `small/` are no paper's: they carry the papers' claims over to data and sizes
+that two cores train on in minutes, all neurons by one recipe, under `protocol=validated`.
 
 *Parameters* are those with the neuron of the first column after the name. *MACs* are multiply-accumulates of one
 forward pass of one sample over all its T steps, every connection counted, padding left out; training costs about three
@@ -101,7 +104,7 @@ def rows() -> list[dict[str, Any]]:
                 "architecture": job.choices["architecture"],
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "macs_per_sample": counter.macs,
-                "train_samples": TRAIN_SAMPLES[dataset],
+                "train_samples": job.config.dataset.get("train_samples") or TRAIN_SAMPLES[dataset],
                 "epochs": config.trainer.max_epochs,
                 "batch_size": data.batch_size,
                 "claims": len(of_it),
@@ -162,7 +165,7 @@ def described(name: str) -> list[str]:
     for neurons, changes in (content.get("by_neuron") or {}).items():
         words = ", ".join(f"`{key}={spelled(value)}`" for key, value in changes.items())
         lines.append(f"- with {neurons}: {words}")
-    return [*lines, f"- reduced: {content['reduced']['what']}"]
+    return [*lines, f"- reduced: {content['reduced']['what']}"] if "reduced" in content else lines
 
 
 def short(number: float) -> str:

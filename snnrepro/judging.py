@@ -34,7 +34,11 @@ def _needed(words: tuple[str, ...]) -> Needed:
 
 
 def needed(claim: Claim, *, reduced: bool) -> list[Needed]:
-    """The runs of a claim, a side each. Raises UserError, naming the claim, where they do not compose."""
+    """The runs of a claim, a side each. reduced: its experiment's small version; what is carried over has none.
+
+    Raises UserError, naming the claim, where they do not compose.
+    """
+    reduced = reduced and not claim.of
     sides = []
     for run in claim.runs:
         try:
@@ -74,7 +78,7 @@ def judged(claim: Claim, records: Records, *, allow_dirty: bool = False) -> Judg
         full.append([pair for pair, reason in zip(found, reasons, strict=True) if reason is None])
         smaller.append([pair for pair, reason in zip(found, reasons, strict=True) if reason is not None])
         left_out += [reason for reason in reasons if reason is not None]
-    if not all(smaller):
+    if not all(smaller) and not claim.of:
         smaller = [_valued(claim, records, side, why) for side in needed(claim, reduced=True)]
     result = _judged(claim, full, smaller, lambda run: why(run.record))
     if result.verdict.state == "not run" and not any(smaller):

@@ -96,6 +96,7 @@ def test_config_composes_and_passes_its_check(group, name):
 def test_experiment_takes_a_training_step_at_its_full_size(experiment, synthetic, tmp_path):
     """The paper's network on inputs of the data's shape; two samples a batch, the least for a batch norm."""
     words = [f"experiment={experiment}", "trainer=smoke", "dataset.batch_size=2", "dataset.num_workers=0"]
+    words += ["dataset.train_samples=null"] if experiment.startswith("small/") else []  # as many as there are
     job = compose_job([*words, *(["architecture.weights=null"] if experiment == "psn/imagenet" else [])])
     check(job.config)
     with Session(job.config, tmp_path, ("experiment", "neuron-hash", "seed0")) as session:

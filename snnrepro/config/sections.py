@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from snnrepro.config.allowed import check_key
-from snnrepro.config.check import SECTIONS, options
+from snnrepro.config.check import CONFIGS, SECTIONS, options, read_yaml
 from snnrepro.errors import UserError, did_you_mean
 
 # What decides which sections count cannot stand in one.
@@ -40,12 +40,16 @@ def additions(config: DictConfig, neuron: str, given: list[str]) -> tuple[dict[s
         if not isinstance(what, str):
             raise UserError(
                 "scale=reduced needs an experiment with a section `reduced` that says `what` it reduces: "
-                f"{', '.join(options('experiment'))}"
+                f"{', '.join(filter(_has_reduced, options('experiment')))}"
             )
         added |= _checked("reduced", reduced)
         if replaced := [key for key in reduced if _is_the_users(key, given)]:
             what += f"; but {', '.join(replaced)} as set on the command line"
     return {key: value for key, value in added.items() if not _is_the_users(key, given)}, what
+
+
+def _has_reduced(experiment: str) -> bool:
+    return "reduced" in read_yaml(CONFIGS / "experiment" / f"{experiment}.yaml")
 
 
 def _settings(config: DictConfig, section: str) -> dict[str, Any]:

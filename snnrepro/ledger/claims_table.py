@@ -12,7 +12,7 @@ def figure(value: float | None, claim: Claim, *, difference: bool = False) -> st
     if value is None:
         return DASH
     if claim.unit == "fraction":
-        points = difference or claim.kind == "difference"
+        points = difference or claim.kind in ("difference", "lead")
         return f"{100 * value:+.4g} points" if points else f"{100 * value:.2f} %"
     return f"{value:.4g} x" if claim.unit == "times" else amount(value, claim.unit)
 
@@ -24,11 +24,13 @@ def side(run: dict[str, Any]) -> str:
 
 def papers(claim: Claim) -> str:
     """What the paper has: a value, or an order."""
-    return " > ".join(map(side, claim.runs)) if claim.kind == "ranking" else figure(claim.value, claim)
+    return " > ".join(map(side, claim.runs)) if claim.kind in ("ranking", "lead") else figure(claim.value, claim)
 
 
 def tolerance(claim: Claim) -> str:
     """How far from it still counts as reproduced."""
+    if claim.kind == "lead":
+        return "by more than seeds differ"
     allowed = figure(claim.tolerance, claim, difference=True).lstrip("+")
     return f"each ahead by more than {allowed}" if claim.kind == "ranking" else f"within {allowed}"
 

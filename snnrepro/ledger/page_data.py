@@ -70,6 +70,7 @@ def _claim(one: Judged, indices: dict[str, int], out: Path) -> dict[str, Any]:
         "dataset": claim.experiment.rpartition("/")[2],
         "statement": claim.statement,
         "kind": claim.kind,
+        "of": list(claim.of),
         "metric": claim.metric,
         "protocol": claim.protocol,
         "source": claim.source,

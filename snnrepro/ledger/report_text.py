@@ -15,7 +15,16 @@ from snnrepro.ledger.tables import DASH, amount, energy
 from snnrepro.ledger.verdicts import STATES
 
 # Readable without colour: a sign and the word.
-SIGNS = {"reproduced": "✔", "not reproduced": "✘", "reduced": "△", "not run": "○", "blocked": "■"}
+SIGNS = {
+    "reproduced": "✔",
+    "not reproduced": "✘",
+    "holds": "✓",
+    "does not hold": "✗",
+    "undecided": "~",
+    "reduced": "△",
+    "not run": "○",
+    "blocked": "■",
+}
 
 HEAD = """# What holds of the papers' claims
 
@@ -29,6 +38,11 @@ difference or the ratio lies within the tolerance of the paper's figure, far bet
 a ranking where each run leads the next. What was measured in a smaller way is **reduced**, which decides nothing.
 Brackets hold 95 % bootstrap intervals over seeds, which do not decide; over three seeds they are about the smallest and
 the largest, and too narrow. `python scripts/reproduce.py claim=NAME` runs what a claim lacks and prints its verdict.
+
+The claims under `small/` are the papers' carried over to experiments that two cores run in minutes; each names those
+that it stands for. They **hold** or **do not hold** there, which says nothing of a paper's own figure; a lead of one
+neuron over another is **undecided** where the 95 % interval of the difference (Welch's t over seeds) contains 0.
+[docs/findings.md](../docs/findings.md) says in words what all of it comes to.
 """
 
 
@@ -42,11 +56,11 @@ class Price(NamedTuple):
 
 def report_text(records: Records, judged: Sequence[Judged], prices: Sequence[Price], out: Path) -> str:
     """The whole file; links are relative to the folder `out`."""
-    counted = Counter(one.verdict.state for one in judged)
-    lines = [
-        HEAD,
-        ", ".join(f"{SIGNS[state]} {counted[state]} {state}" for state in STATES) + f"; {len(judged)} in all.",
-    ]
+    lines = [HEAD]
+    for carried, what in ((False, "in all"), (True, "carried over")):
+        some = [one for one in judged if bool(one.claim.of) is carried]
+        if some or not carried:
+            lines.append(f"{_counted(some, carried=carried)}; {len(some)} {what}.")
     for paper in dict.fromkeys(_paper(one) for one in judged):
         lines += ["", f"## {markdown(paper)}", "", "| claim | claimed | ours | seeds | verdict | records |"]
         lines += ["|---|---|---|---:|---|---|"]
@@ -91,6 +105,14 @@ def _prices(prices: Sequence[Price]) -> str:
 
 def _ratio(above: float, below: float) -> str:
     return f"{above / below:.3g} x" if below else DASH
+
+
+def _counted(judged: Sequence[Judged], *, carried: bool) -> str:
+    """How many claims of each state; those that such claims never have are left away."""
+    found = Counter(one.verdict.state for one in judged)
+    own = ("holds", "does not hold", "undecided")
+    never = ("reproduced", "not reproduced") if carried else own
+    return ", ".join(f"{SIGNS[state]} {found[state]} {state}" for state in STATES if state not in never or found[state])
 
 
 def _paper(one: Judged) -> str:

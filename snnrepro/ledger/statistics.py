@@ -30,3 +30,22 @@ def bootstrap(sides: Sequence[Sequence[float]], statistic: Callable[..., Any] = 
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(found, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def welch(one: Sequence[float], other: Sequence[float]) -> Bounds | None:
+    """The 95 % interval of mean(one) - mean(other) by Welch's t, for samples of unequal variances.
+
+    None where either has fewer than two values. Welch, Biometrika 34 (1947).
+    """
+    if min(len(one), len(other)) < 2:
+        return None
+    import numpy as np
+    from scipy import stats
+
+    difference = float(np.mean(one) - np.mean(other))
+    parts = [float(np.var(side, ddof=1)) / len(side) for side in (one, other)]
+    if not sum(parts):
+        return difference, difference
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(side) - 1) for p, side in zip(parts, (one, other), strict=True))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * sum(parts) ** 0.5
+    return difference - half, difference + half

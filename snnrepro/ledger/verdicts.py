@@ -8,9 +8,15 @@
     reproduced        the mean over seeds, the difference or ratio of the means, lies within `tolerance` of the paper's
                       value; of a ranking, every run's mean leads the next one's by more than `tolerance`
     not reproduced    it does not; a value far better than the paper's is not reproduced either
+    holds,            the same of a claim carried over to a smaller experiment (its `of` names the paper's): it says
+    does not hold     something of that experiment, nothing of the paper's figure
+    undecided         of a lead: neither side is ahead by more than seeds differ
+
+A lead holds where the 95 % interval of the difference of the means (Welch's t, unequal variances, which of three seeds
+a side is wide) lies above 0, does not hold where it lies below, and is undecided where it contains 0.
 
 Only completed runs of the claim's own protocol count, found by their identity: the same experiment version, config, T
-and data. The interval is a bootstrap over seeds; it does not decide.
+and data. Every other interval is a bootstrap over seeds; it does not decide.
 """
 
 import itertools
@@ -20,9 +26,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from snnrepro.ledger.claims import Claim
-from snnrepro.ledger.statistics import Bounds, bootstrap
+from snnrepro.ledger.statistics import Bounds, bootstrap, welch
 
-STATES = ("reproduced", "not reproduced", "reduced", "not run", "blocked")
+CARRIED = {"reproduced": "holds", "not reproduced": "does not hold"}
+UNDECIDED = "undecided"
+STATES = ("reproduced", "not reproduced", *CARRIED.values(), UNDECIDED, "reduced", "not run", "blocked")
 
 ROUNDING = 1e-12
 SMALLER = "run at a smaller scale, which decides nothing"
@@ -33,7 +41,7 @@ SLOWED = "timed while the spikes of training were counted"
 
 class Verdict(NamedTuple):
     """state as above; ours: what was measured (of a ranking the mean of every side); seeds: fewest of a side; why;
-    interval: 95 % bootstrap of what was measured, None of a ranking and where a side has one seed.
+    interval: 95 % of what was measured, None of a ranking and where a side has one seed.
     """
 
     state: str
@@ -57,8 +65,8 @@ def judge(
         ours = measured(claim, full)
         if ours is None:
             return Verdict("not run", (), seeds, "the runs to divide by are 0")
-        state = "reproduced" if _holds(claim, ours) else "not reproduced"
-        return Verdict(state, ours, seeds, "", interval_of(claim, full))
+        interval = interval_of(claim, full)
+        return Verdict(_decided(claim, ours, interval), ours, seeds, "", interval)
     if (few := min(map(len, reduced))) and (ours := measured(claim, reduced)) is not None:
         return Verdict("reduced", ours, few, why_reduced, interval_of(claim, reduced))
     return Verdict("not run", (), seeds, f"{seeds} of {claim.min_seeds} seeds" if seeds else "")
@@ -68,6 +76,7 @@ STATISTICS: dict[str, Callable[..., Any]] = {
     "value": lambda mean: mean,
     "difference": lambda mean, against: mean - against,
     "ratio": lambda mean, against: mean / against,
+    "lead": lambda mean, against: mean - against,
 }
 
 
@@ -80,8 +89,21 @@ def measured(claim: Claim, values: Sequence[Sequence[float]]) -> tuple[float, ..
 
 
 def interval_of(claim: Claim, values: Sequence[Sequence[float]]) -> Bounds | None:
-    """The 95 % bootstrap interval of what a claim is about; None of a ranking."""
+    """The 95 % interval of what a claim is about; None of a ranking."""
+    if claim.kind == "lead":
+        return welch(*values)
     return None if claim.kind == "ranking" else bootstrap(values, STATISTICS[claim.kind])
+
+
+def _decided(claim: Claim, ours: tuple[float, ...], interval: Bounds | None) -> str:
+    if claim.kind == "lead":
+        if interval is None or interval[0] <= 0 <= interval[1]:
+            return UNDECIDED
+        holds = interval[0] > 0
+    else:
+        holds = _holds(claim, ours)
+    state = "reproduced" if holds else "not reproduced"
+    return CARRIED[state] if claim.of else state
 
 
 def _holds(claim: Claim, ours: tuple[float, ...]) -> bool:

@@ -155,6 +155,7 @@ def _claim(number: int) -> dict[str, Any]:
         "dataset": "seq_cifar10",
         "statement": f"Statement {number}: the parallel neuron reaches a higher accuracy than the step-by-step LIF.",
         "kind": "value",
+        "of": [],
         "metric": "test/accuracy_last_epoch",
         "protocol": "paper",
         "source": "Table 2, arXiv 2304.12760",

@@ -12,7 +12,7 @@ from snnrepro.ledger.claims import claims_of, read_claims
 def test_a_claim_is_read_with_its_sides_in_order():
     assert claim() == (
         *("paper/net", "psn/accuracy", "PSN reaches 90 %", "value", ({"neuron": "psn"},), "test/accuracy_last_epoch"),
-        *(0.9, 0.01, "fraction", 2, "a log, arXiv 2304.12760", "paper", None, None, None, None),
+        *(0.9, 0.01, "fraction", 2, "a log, arXiv 2304.12760", "paper", None, None, None, None, ()),
     )
     assert claim().name == "paper/net/psn/accuracy"
     assert claim(**DIFFERENCE).runs == ({"neuron": "psn"}, {"neuron": "lif"})
@@ -37,8 +37,8 @@ MISTAKES = {
     },
     "unknown key": ({"tolerence": 0.1}, "unknown key 'tolerence'; did you mean tolerance?"),
     "unknown key unlike any": ({"colour": "red"}, "unknown key 'colour'; there are: against, "),
-    "unknown kind": ({"kind": "values"}, "kind is one of value, difference, ratio, ranking, got 'values'"),
-    "kind a list": ({"kind": ["value"]}, "kind is one of value, difference, ratio, ranking"),
+    "unknown kind": ({"kind": "values"}, "kind is one of value, difference, ratio, ranking, lead, got 'values'"),
+    "kind a list": ({"kind": ["value"]}, "kind is one of value, difference, ratio, ranking, lead"),
     "value null": ({"value": None}, "value must be a number"),
     "value a text": ({"value": "90 %"}, "value must be a number"),
     "value true": ({"value": True}, "value must be a number"),

@@ -16,7 +16,7 @@ from snnrepro.ledger.record import identity
 from snnrepro.metrics.units import unit_of
 from snnrepro.neurons.neuron import Neuron
 
-CLAIMS = read_claims(CONFIGS / "experiment")
+CLAIMS = [claim for claim in read_claims(CONFIGS / "experiment") if not claim.of]
 EXPERIMENTS = sorted({claim.experiment for claim in CLAIMS})
 BEST, LAST = "test/accuracy_best_epoch", "test/accuracy_last_epoch"
 RATE, SPIKES = "test/firing_rate", "test/spikes_per_sample"
@@ -320,7 +320,7 @@ def test_names_are_unique_over_all_files():
 
 
 def test_every_experiment_has_claims():
-    assert options("experiment") == EXPERIMENTS
+    assert [name for name in options("experiment") if not name.startswith("small/")] == EXPERIMENTS
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -256,3 +256,38 @@ def test_the_interval_decides_nothing():
     verdict = judge(claim(), [[0.95, 0.88]], [[]])
     assert verdict.interval == pytest.approx((0.88, 0.95))
     assert verdict.state == "not reproduced"
+
+
+LEAD = {**DIFFERENCE, "kind": "lead", "value": None, "tolerance": 0.0}
+CARRIED_OVER = {"of": ["psn/seq_cifar10/psn_over_lif"]}
+
+
+@pytest.mark.parametrize(
+    ("run", "against", "state"),
+    [
+        ([0.90, 0.91, 0.92], [0.80, 0.81, 0.82], "holds"),
+        ([0.80, 0.81, 0.82], [0.90, 0.91, 0.92], "does not hold"),
+        ([0.90, 0.91, 0.92], [0.89, 0.91, 0.92], "undecided"),  # ahead by its mean, but by less than seeds differ
+        ([0.9, 0.9], [0.8, 0.8], "holds"),  # seeds that do not differ at all
+        ([0.9, 0.9], [0.9, 0.9], "undecided"),
+    ],
+)
+def test_a_lead_holds_only_where_seeds_cannot_explain_it(run, against, state):
+    verdict = judge(claim(**LEAD, **CARRIED_OVER), [run, against], [[], []])
+    assert verdict.state == state
+    assert verdict.ours == pytest.approx([sum(run) / len(run) - sum(against) / len(against)])
+
+
+def test_the_interval_of_a_lead_is_welchs():
+    from scipy import stats
+
+    run, against = [0.90, 0.93, 0.91], [0.85, 0.80, 0.88, 0.84]
+    theirs = stats.ttest_ind(run, against, equal_var=False).confidence_interval()
+    assert judge(claim(**LEAD), [run, against], [[], []]).interval == pytest.approx((theirs.low, theirs.high))
+
+
+def test_a_claim_of_a_paper_and_one_that_was_carried_over_are_told_apart():
+    assert judge(claim(), [[0.9, 0.9]], [[]]).state == "reproduced"
+    assert judge(claim(**CARRIED_OVER), [[0.9, 0.9]], [[]]).state == "holds"
+    assert judge(claim(**CARRIED_OVER), [[0.8, 0.8]], [[]]).state == "does not hold"
+    assert judge(claim(**CARRIED_OVER), [[0.9]], [[]]).state == "not run"

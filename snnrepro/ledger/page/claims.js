@@ -1,10 +1,14 @@
 // The claims table, and the counts of verdicts that filter it.
 
 // A sign for each verdict: a colour of Okabe and Ito, each of another lightness, and a shape.
-const VERDICTS = ["reproduced", "not reproduced", "reduced", "not run", "blocked"];
+const CARRIED = ["holds", "does not hold", "undecided"]; // of claims carried over to small experiments
+const VERDICTS = ["reproduced", "not reproduced", ...CARRIED, "reduced", "not run", "blocked"];
 const SIGNS = {
   reproduced: ["circle", { cx: 8, cy: 8, r: 7 }, "M4.5 8.2 7 10.8 11.6 5.4"],
   "not reproduced": ["rect", { x: 1.5, y: 1.5, width: 13, height: 13 }, "M5 5 11 11 M11 5 5 11"],
+  holds: ["circle", { cx: 8, cy: 8, r: 7 }, "M4.5 8.2 7 10.8 11.6 5.4"],
+  "does not hold": ["rect", { x: 1.5, y: 1.5, width: 13, height: 13 }, "M5 5 11 11 M11 5 5 11"],
+  undecided: ["path", { d: "M8 0.5 15.5 8 8 15.5 0.5 8Z" }, "M5 8H11"],
   reduced: ["path", { d: "M8 1 15 14.5H1Z" }, "M8 6V10 M8 12V12.6"],
   "not run": ["circle", { cx: 8, cy: 8, r: 6.5 }, "M6 8H10"],
   blocked: ["path", { d: "M5 1H11L15 5V11L11 15H5L1 11V5Z" }, "M4.5 8H11.5"],
@@ -14,7 +18,7 @@ function verdictSign(verdict) {
   const [tag, attributes, line] = SIGNS[verdict];
   return svg(
     "svg",
-    { viewBox: "0 0 16 16", class: `sign ${verdict.replace(" ", "-")}`, "aria-hidden": "true" },
+    { viewBox: "0 0 16 16", class: `sign ${verdict.replaceAll(" ", "-")}`, "aria-hidden": "true" },
     svg(tag, attributes),
     svg("path", { d: line, class: "line" }),
   );
@@ -93,6 +97,7 @@ function claimDetails(claim) {
     terms([
       ["Statement", claim.statement],
       ["Experiment", claim.experiment],
+      ...(claim.of.length ? [["Stands for", claim.of.join(", ")]] : []),
       ["Source", claim.source],
       ["Kind, protocol", `${claim.kind}, ${claim.protocol}`],
       ["Why", claim.why || EMPTY],
@@ -127,7 +132,10 @@ function claimsPass({ paper, verdict, ...claim }) {
 
 function drawVerdicts() {
   if (!data.claims.length) return;
-  const counts = VERDICTS.map((verdict) => [verdict, data.claims.filter((claim) => claim.verdict === verdict).length]);
+  const counts = VERDICTS.map((verdict) => [
+    verdict,
+    data.claims.filter((claim) => claim.verdict === verdict).length,
+  ]).filter(([verdict, count]) => count || !CARRIED.includes(verdict));
   byId("verdicts").replaceChildren(
     ...counts.map(([verdict, count]) => {
       const pick = () => {

@@ -60,7 +60,8 @@ function drawFoot() {
       "p",
       {},
       "A claim is reproduced or not reproduced only by full, clean runs of as many seeds as it asks for, under its " +
-        "own protocol. A reduced run, or one on a part of the data, decides nothing.",
+        "own protocol. A reduced run, or one on a part of the data, decides nothing. A claim carried over to a small " +
+        "experiment holds there or does not; a lead that seeds could explain is undecided.",
     ),
     h("h3", {}, "Broken records"),
     ...broken,
