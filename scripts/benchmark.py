@@ -134,7 +134,7 @@ def measure(arguments: argparse.Namespace) -> Measured:
 
 def draw(arguments: argparse.Namespace, rows: list[Row]) -> None:
     """The pictures of a benchmark that has some."""
-    if arguments.benchmark == "fidelity" and arguments.run is None:
+    if arguments.benchmark == "fidelity" and arguments.run is None and not arguments.trained:
         from benchmark_fidelity import pictures
 
         pictures(rows, arguments.out)
@@ -173,7 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
     device_type = getattr(arguments, "device", "cpu")
     common = conditions(device_type)
     progress = track(measured, description="measuring", total=total, transient=True)
-    of_run = "_run" if getattr(arguments, "run", None) else ""
+    of_run = next((f"_{name}" for name in ("run", "trained") if getattr(arguments, name, None)), "")
     file = arguments.out / f"{arguments.benchmark}{of_run}_{device_type}.csv"
     rows = written((row | common for found in progress for row in found), file)
     if not rows and arguments.benchmark == "peers":
@@ -305,7 +305,11 @@ def parser() -> Parser:
     fidelity.add_argument("--thresholds", nargs="+", type=positive, default=[0.5, 1.0], metavar="TH")
     # Not a round number: a membrane exactly on the threshold would count the rules > and >= as a difference.
     fidelity.add_argument("--std", type=positive, default=0.9, help="standard deviation of the input")
-    fidelity.add_argument("--run", type=Path, metavar="FOLDER", help="take the current of a finished run's layers")
+    of_runs = fidelity.add_mutually_exclusive_group()
+    of_runs.add_argument("--run", type=Path, metavar="FOLDER", help="take the current of a finished run's layers")
+    of_runs.add_argument(
+        "--trained", type=Path, nargs="+", metavar="FOLDER", help="take what the neurons of finished runs have become"
+    )
     fidelity.add_argument("--data-dir", help="of the run: default SNNREPRO_DATA, else data/")
     memory = command("memory", "peak memory of long sequences, forward and backward")
     several(memory, "--steps", [2**k for k in range(8, 17)], "T", "time-steps (default: 256 to 65536)")

@@ -22,6 +22,10 @@ def fidelity(arguments: argparse.Namespace) -> Iterator[Row]:
 
     from snnrepro.metrics.fidelity import measure, synthetic_current
 
+    if arguments.trained:
+        for folder in arguments.trained:
+            yield from trained(folder, arguments.data_dir)
+        return
     if arguments.run is not None:
         yield from recorded(arguments.run, arguments.thresholds, arguments.data_dir)
         return
@@ -60,6 +64,33 @@ def recorded(folder: Path, thresholds: list[float], data_dir: str | None) -> Ite
                 yield row | found._asdict()
 
 
+def trained(folder: Path, data_dir: str | None) -> Iterator[Row]:
+    """What the neurons of a finished run have become, layer by layer, beside the LIF that they stand for."""
+    import torch
+
+    from snnrepro.ledger.record import read_record
+    from snnrepro.metrics.fidelity import measure_trained, stands_for
+    from snnrepro.restore import restored
+
+    network, x = restored(folder, data_dir)
+    record: dict[str, Any] = read_record(folder) or {}
+    torch.manual_seed(0)
+    for layer, current, found in measure_trained(network, x):
+        target: Any = stands_for(network.get_submodule(layer))  # type: ignore[arg-type]
+        yield {
+            "run": record["identity"],
+            "neuron": record["neuron"],
+            "input": layer,
+            "target": f"lif_{target.reset}",
+            "v_threshold": float(target.v_threshold),
+            "tau": float(target.tau),
+            "T": len(current),
+            "N": current.shape[1],
+            "mean": float(current.mean()),
+            "std": float(current.std()),
+        } | found._asdict()
+
+
 def pictures(rows: list[Row], folder: Path) -> None:
     """One picture for each kind of input and threshold of the grid."""
     from snnrepro.metrics.plots import fidelity_picture
@@ -73,5 +104,5 @@ def pictures(rows: list[Row], folder: Path) -> None:
 
 def table(rows: list[Row]) -> list[Row]:
     """Of the grid the rows at AT; of a run all."""
-    at = [row for row in rows if all(row[name] == value for name, value in AT.items())]
+    at = [row for row in rows if "run" not in row and all(row[name] == value for name, value in AT.items())]
     return at or rows

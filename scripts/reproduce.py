@@ -170,7 +170,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="runs a side (default: what the claim needs; reduced: 1)")
     parser.add_argument("--list", action="store_true", help="run nothing, judge the records there are")
     parser.add_argument("--queue", type=Path, metavar="FILE", help="run what is left of a list of sweeps")
-    parser.add_argument("--jobs", type=int, default=1, help="of --queue: runs at a time (default: 1), sharing the cores")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="of --queue: runs at a time (default: 1), sharing the cores"
+    )
     parser.add_argument("--allow-dirty", action="store_true", help="runs from uncommitted changes decide too")
     arguments = parser.parse_intermixed_args(words)
     arguments.patterns = [word.partition("=")[2] for word in arguments.words if word.startswith("claim=")]

@@ -49,7 +49,9 @@ def run_queue(file: Path, extra: list[str], jobs: int, *, only_list: bool) -> in
     listing(queue, jobs)
     if only_list:
         return 0
-    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"] if jobs > 1 else []
+    # Bars of several runs at once would be a tangle: a line for each epoch instead, and one as a run ends.
+    together = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", "trainer.progress_bar=false"]
+    launcher = together if jobs > 1 else []
     for item in queue.items:
         for sweep in item.sweeps:
             left = sum(not run.completed for run in sweep.runs)

@@ -275,6 +275,22 @@ def test_fidelity_takes_the_current_of_a_finished_run(train, tmp_path, script):
     assert all(abs(float(row["mean"])) < 0.3 and 0.7 < float(row["std"]) < 1.3 for row in rows)
 
 
+def test_fidelity_takes_the_trained_neurons_of_finished_runs(train, tmp_path, script):
+    for neuron in ("lif_no_reset", "rpsu", "psn"):
+        assert train("trainer.max_epochs=1", f"neuron={neuron}")[0] == 0
+    by_neuron = {run.parent.name.partition("-")[0]: str(run) for run in (tmp_path / "runs").glob("*/*/seed0")}
+    words = ["benchmark.py", "fidelity", "--out", str(tmp_path), "--trained"]
+    done = script(*words, by_neuron["lif_no_reset"], by_neuron["rpsu"])
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "fidelity_trained_cpu.csv")
+    layers = [("lif_no_reset", "neuron1"), ("lif_no_reset", "neuron2"), ("rpsu", "neuron1"), ("rpsu", "neuron2")]
+    assert [(row["neuron"], row["input"]) for row in rows] == layers
+    assert {row["target"] for row in rows} == {"lif_soft"}
+    done = script(*words, by_neuron["psn"])
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "PSN stands for no LIF" in done.stderr
+
+
 def test_fidelity_of_a_folder_without_run_is_one_line(tmp_path, script):
     done = script("benchmark.py", "fidelity", "--run", str(tmp_path), "--out", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -12,7 +12,7 @@ from snnrepro.ledger.page_data import counters, link
 from snnrepro.ledger.runs import Judged, Recorded, Records
 from snnrepro.ledger.summaries import DISTURBED_MEANS, runs_summary
 from snnrepro.ledger.tables import DASH, amount, energy
-from snnrepro.ledger.verdicts import STATES
+from snnrepro.ledger.verdicts import CARRIED, STATES, UNDECIDED
 
 # Readable without colour: a sign and the word.
 SIGNS = {
@@ -110,8 +110,7 @@ def _ratio(above: float, below: float) -> str:
 def _counted(judged: Sequence[Judged], *, carried: bool) -> str:
     """How many claims of each state; those that such claims never have are left away."""
     found = Counter(one.verdict.state for one in judged)
-    own = ("holds", "does not hold", "undecided")
-    never = ("reproduced", "not reproduced") if carried else own
+    never = tuple(CARRIED) if carried else (*CARRIED.values(), UNDECIDED)
     return ", ".join(f"{SIGNS[state]} {found[state]} {state}" for state in STATES if state not in never or found[state])
 
 
@@ -126,7 +125,8 @@ def _claim(one: Judged, out: Path) -> str:
     links += [f"[{markdown(file.name)}]({link(file, out)})" for file in dict.fromkeys(row.file for row in one.rows)]
     claimed, found = f"{papers(claim)}, {tolerance(claim)}", ours(verdict, claim)
     texts = map(markdown, (claimed, found, number_of_seeds(verdict, claim), state))
-    return f"| `{claim.name}` | {' | '.join(texts)} | {', '.join(links) or DASH} |"
+    anchor = f'<a id="{claim.name}"></a>'
+    return f"| {anchor}`{claim.name}` | {' | '.join(texts)} | {', '.join(links) or DASH} |"
 
 
 def _counters(rows: Sequence[dict[str, Any]]) -> str:

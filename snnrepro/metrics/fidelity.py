@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrepro.errors import UserError, did_you_mean
-from snnrepro.neurons import LIF, MPEPSN, PSU, RPSU, SPSN, Block, LIFNoReset, LIFSingleSpike, Neuron
+from snnrepro.neurons import IPSU, LIF, MPEPSN, PSU, RPSU, SPSN, Block, LIFNoReset, LIFSingleSpike, Neuron
 from snnrepro.neurons.psu import delayed, psu_kernels
 from snnrepro.neurons.scan import exponential_scan
 
@@ -178,6 +178,41 @@ def recorded_currents(network: nn.Module, x: Tensor, max_neurons: int = 4096) ->
         for handle in handles:
             handle.remove()
     return found
+
+
+def _threshold(neuron: Neuron) -> float:
+    return float(torch.as_tensor(neuron.v_threshold).detach())
+
+
+def stands_for(neuron: Neuron) -> Neuron | None:
+    """The step-by-step LIF that a trained neuron replaces, at its own threshold; None for one that replaces none.
+
+    PSU, IPSU, RPSU and LIF without reset: the soft-reset LIF of their tau, whatever they have learned beside it.
+    MPE-PSN: the hard-reset LIF of its decay, the input undivided.
+    """
+    if isinstance(neuron, MPEPSN):
+        return LIF(tau=1 / (1 - neuron.beta), v_threshold=_threshold(neuron), reset="hard", decay_input=False)
+    if isinstance(neuron, PSU | IPSU | RPSU | LIFNoReset):
+        undivided = isinstance(neuron, LIFNoReset) and not neuron.decay_input
+        return LIF(tau=neuron.tau, v_threshold=_threshold(neuron), decay_input=not undivided)
+    return None
+
+
+def measure_trained(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor, Fidelity]]:
+    """Every layer's trained neuron beside the LIF that it stands for, on the current that reaches it for a batch x.
+
+    Yields (layer, current `[T, N]`, fidelity). Raises UserError where a layer stands for no LIF.
+    """
+    layers = dict(network.named_modules())
+    for name, current in recorded_currents(network, x).items():
+        neuron = layers[name]
+        assert isinstance(neuron, Neuron)
+        target = stands_for(neuron)
+        if target is None:
+            raise UserError(f"{type(neuron).__name__} stands for no LIF: PSU, IPSU, RPSU, LIFNoReset and MPEPSN do")
+        with torch.no_grad():
+            found, wanted = _trains(neuron)(current), _trains(target)(current)
+        yield name, current, compare(found, wanted, _threshold(neuron))
 
 
 def measure(current: Tensor, tau: float, v_threshold: float) -> Iterator[tuple[Case, Fidelity]]:

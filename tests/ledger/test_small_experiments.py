@@ -47,7 +47,9 @@ def test_its_runs_compose_under_one_recipe_and_differ_by_what_the_claim_says(cla
         check(job.config)
         assert job.config.protocol == claim.protocol == "validated"
         places.add("/".join(identity(job.config, job.choices)[:2]))
-        recipes.append({key: job.config[key] for key in ("optimizer", "schedule", "loss", "architecture", "augmentation")})
+        recipes.append(
+            {key: job.config[key] for key in ("optimizer", "schedule", "loss", "architecture", "augmentation")}
+        )
     assert len(places) == len(claim.runs)
     assert all(recipe == recipes[0] for recipe in recipes)
 

@@ -10,13 +10,15 @@ from snnrepro.metrics.fidelity import (
     cases,
     compare,
     measure,
+    measure_trained,
     recorded_currents,
     refined_psu,
     rpsu_with_kernel_a,
+    stands_for,
     synthetic_current,
     van_rossum,
 )
-from snnrepro.neurons import LIF, PSU
+from snnrepro.neurons import LIF, MPEPSN, PSU, LIFNoReset
 
 
 def current(T: int = 32, N: int = 200, mean: float = 0.6, seed: int = 0) -> torch.Tensor:
@@ -136,6 +138,28 @@ def test_synthetic_current_has_the_mean_and_deviation_asked_for_and_the_same_see
 def test_an_impossible_input_is_a_user_error(kind, mean):
     with pytest.raises(UserError, match=r"gaussian|above 0"):
         synthetic_current(kind, 4, 4, mean, 1.0, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("neuron", "target"),
+    [
+        (PSU(tau=3.0, v_threshold=0.5), {"tau": 3.0, "v_threshold": 0.5, "reset": "soft", "decay_input": True}),
+        (LIFNoReset(v_threshold=0.7), {"tau": 2.0, "v_threshold": 0.7, "reset": "soft", "decay_input": True}),
+        (MPEPSN(4, beta=0.25), {"tau": 4 / 3, "v_threshold": 1.0, "reset": "hard", "decay_input": False}),
+    ],
+)
+def test_a_trained_neuron_stands_for_the_lif_of_its_own_threshold(neuron, target):
+    lif = stands_for(neuron)
+    assert {key: getattr(lif, key) for key in target} == pytest.approx(target)
+
+
+def test_trained_neurons_agree_with_their_lif_where_nothing_is_reset_yet():
+    torch.manual_seed(0)
+    network = Dense(lambda **_: LIFNoReset(v_threshold=0.5), (6,), 3, 1, hidden=[8, 5]).eval()  # T = 1: no reset yet
+    for layer, current, found in measure_trained(network, torch.rand(1, 2, 6)):
+        assert layer in ("neuron1", "neuron2")
+        assert current.shape[0] == 1
+        assert (found.equal_steps, found.membrane_error) == (1.0, 0.0)
 
 
 def test_recorded_currents_are_what_reaches_each_layer_and_leave_no_hook():

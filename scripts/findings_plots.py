@@ -1,0 +1,273 @@
+"""The pictures of docs/findings.md: a dot for each seed, everything from committed records."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from findings_data import Found
+
+from snnrepro.ledger.groups import Group
+from snnrepro.pictures import save_png
+
+SEQ, BLOCK, SPEECH = "small/seq_fashion_mnist", "small/fashion_mnist", "small/spoken_digits"
+
+# A label, the neuron, what sets it apart from others of its name; from the paper's best to its worst.
+SEQ_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("PSN", "psn", {}),
+    ("sliding PSN", "sliding_psn", {"order": None}),
+    ("masked PSN", "masked_psn", {"order": None}),
+    ("PLIF", "plif", {}),
+    ("LIF", "lif", {"v_threshold": 1.0}),
+    ("LIF without reset", "lif_no_reset", {}),
+    ("LIF of PSU's paper", "lif", {"v_threshold": 0.5}),
+    ("PSU", "psu", {}),
+    ("IPSU as released", "ipsu", {}),
+    ("IPSU, estimated reset", "ipsu_estimated", {}),
+    ("RPSU", "rpsu", {}),
+    ("MPE-PSN", "mpe_psn", {}),
+]
+SPEECH_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("LIF", "lif", {"v_threshold": 1.0}),
+    ("LIF of PSU's paper", "lif", {"v_threshold": 0.3}),
+    ("PSU", "psu", {}),
+    ("RPSU", "rpsu", {}),
+    ("PSN", "psn", {}),
+    ("sliding PSN", "sliding_psn", {}),
+    ("SPSN", "spsn", {}),
+]
+BLOCK_NEURONS = {
+    "block": ("Block", "C0", "o"),
+    "block_v1": ("Block, first version", "C9", "v"),
+    "lif_single_spike": ("single-spike loop", "C1", "s"),
+    "lif_multi_spike": ("multi-spike loop", "C3", "^"),
+}
+ORDERS = [1, 2, 4, 8, 16]
+ORDER_NEURONS = {"masked_psn": ("masked PSN", "C0", "o"), "sliding_psn": ("sliding PSN", "C1", "s")}
+FAITHFUL = ["lif_no_reset", "psu", "ipsu", "ipsu_estimated", "rpsu", "mpe_psn"]
+
+
+def pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as found
+
+    return found
+
+
+def _dots(panel: Any, height: float, values: list[float], color: str) -> None:
+    panel.plot(values, [height] * len(values), "o", color=color, markersize=5, alpha=0.6)
+    if values:
+        panel.plot(statistics.mean(values), height, "|", color="black", markersize=14)
+
+
+def ranking(found: Found, file: Path) -> None:
+    """Accuracy on sequential Fashion-MNIST, beside the paper's on sequential CIFAR-10, and on speech."""
+    from matplotlib.ticker import PercentFormatter
+
+    figure, panels = pyplot().subplots(
+        1, 3, figsize=(12, 4.4), layout="constrained", gridspec_kw={"width_ratios": [1, 1, 1]}
+    )
+    labels = [label for label, *_ in SEQ_NEURONS][::-1]
+    for height, (_, neuron, settings) in enumerate(SEQ_NEURONS[::-1]):
+        group = found.group(SEQ, neuron, **settings)
+        _dots(panels[0], height, group.values("test/accuracy") if group else [], "C0")
+        claim = found.claims.get(f"psn/seq_cifar10/{neuron}/accuracy")
+        if claim and settings.get("v_threshold") != 0.5:
+            panels[1].plot(claim.claim.value, height, "D", color="C3", markersize=6)
+    for panel, title in zip(panels, ("here: sequential Fashion-MNIST", "PSN paper: sequential CIFAR-10"), strict=False):
+        panel.set_yticks(range(len(labels)), labels if panel is panels[0] else [])
+        panel.set_ylim(-0.6, len(labels) - 0.4)
+        panel.set_title(title, fontsize=10)
+    for height, (_, neuron, settings) in enumerate(SPEECH_NEURONS[::-1]):
+        group = found.group(SPEECH, neuron, **settings)
+        _dots(panels[2], height, group.values("test/accuracy") if group else [], "C2")
+    panels[2].set_yticks(range(len(SPEECH_NEURONS)), [label for label, *_ in SPEECH_NEURONS][::-1])
+    panels[2].set_title("here: spoken digits", fontsize=10)
+    for panel in panels:
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.grid(alpha=0.3)
+    figure.supxlabel("test accuracy", fontsize=10)
+    save_png(figure, file)
+
+
+def block(found: Found, file: Path) -> None:
+    """Accuracy over spikes a sample on Fashion-MNIST at T = 25 and 100, and as the Block paper tabulates it."""
+    from matplotlib.ticker import PercentFormatter
+
+    figure, panels = pyplot().subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    for panel, steps in zip(panels, (25, 100), strict=False):
+        for neuron, (label, color, marker) in BLOCK_NEURONS.items():
+            group = found.group(BLOCK, neuron, num_steps=steps)
+            if group:
+                spikes, accuracy = group.values("test/spikes_per_sample"), group.values("test/accuracy")
+                panel.plot(spikes, accuracy, marker, color=color, markersize=6, alpha=0.7, label=label)
+        panel.set_title(f"here: 784-200-10, T = {steps}", fontsize=10)
+    for neuron, (_, color, marker) in BLOCK_NEURONS.items():
+        values = [
+            found.claims[name].claim.value
+            for kind in ("spikes", "accuracy")
+            if (name := f"block/fashion_mnist/{neuron}/{kind}") in found.claims
+        ]
+        if len(values) == 2:
+            panels[2].plot(*values, marker, color=color, markersize=8)
+    panels[2].set_title("paper: 784-1000-10, T = 100, 140 epochs", fontsize=10)
+    panels[0].set_ylabel("test accuracy")
+    for panel in panels:
+        panel.set_xlim(left=0)
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        panel.set_xlabel("spikes a sample")
+        panel.grid(alpha=0.3)
+    panels[0].legend(fontsize=8)
+    save_png(figure, file)
+
+
+def order(found: Found, file: Path) -> None:
+    """Accuracy over how many steps masked and sliding PSN look back, here and in the PSN paper."""
+    from matplotlib.ticker import PercentFormatter
+
+    figure, panels = pyplot().subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for neuron, (label, color, marker) in ORDER_NEURONS.items():
+        points = []
+        for k in [*ORDERS, None]:
+            group = found.group(SEQ, neuron, order=k)
+            if group:
+                points.append((k or 28, group.values("test/accuracy")[0]))
+        if points:
+            panels[0].plot(*zip(*points, strict=True), color=color, marker=marker, label=label)
+        theirs = [(k, f"psn/seq_cifar100/{neuron}/order{k}/accuracy") for k in (1, 2, 3, 4, 8, 16)]
+        theirs += [(32, f"psn/seq_cifar100/{neuron}/accuracy")]
+        values = [(k, found.claims[name].claim.value) for k, name in theirs]
+        panels[1].plot(*zip(*values, strict=True), color=color, marker=marker, label=label)
+    panels[0].set_title("here: sequential Fashion-MNIST, seed 0", fontsize=10)
+    panels[1].set_title("PSN paper: sequential CIFAR-100", fontsize=10)
+    for panel in panels:
+        panel.set_xscale("log", base=2)
+        panel.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
+        panel.set_xlabel("order k, steps that the neuron sees")
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("test accuracy")
+    panels[0].legend(fontsize=9)
+    save_png(figure, file)
+
+
+def speed(found: Found, file: Path) -> None:
+    """How many times as fast as the looped LIF, and as the same LIF fused: neurons alone, and whole networks."""
+    shown = [entry for entry in SEQ_NEURONS if entry[2].get("v_threshold") != 0.5]
+    shown.append(("Block", "block", {}))
+    figure, panels = pyplot().subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    labels = [label for label, *_ in shown][::-1]
+    fused = {"seq_fashion_mnist": "lif", "fashion_mnist_T100": "lif_multi_spike"}
+    for height, (_, neuron, _) in enumerate(shown[::-1]):
+        alone = [found.layer_speed(neuron, baseline) for baseline in ("loop", "fused_loop")]
+        net = "fashion_mnist_T100" if neuron == "block" else "seq_fashion_mnist"
+        whole, same = found.network_speed(net, neuron), found.network_speed(net, fused[net])
+        pairs = (alone, [whole, whole / same if whole and same else None])
+        for panel, (over_loop, over_fused) in zip(panels, pairs, strict=True):
+            for value, color, marker in ((over_loop, "C3", "o"), (over_fused, "C0", "s")):
+                if value:
+                    panel.plot([1, value], [height, height], color=color, alpha=0.35, linewidth=1.5)
+                    panel.plot(value, height, marker, color=color)
+    titles = ("neurons alone, forward and backward", "a training step of the whole network")
+    for panel, title in zip(panels, titles, strict=True):
+        panel.set_xscale("log", base=2)
+        panel.axvline(1, color="black", linewidth=1)
+        ticks = [0.5, 1, 2, 4]
+        panel.set_xticks(ticks, [f"{tick:g} x" for tick in ticks])
+        panel.set_title(title, fontsize=10)
+        panel.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(labels)), labels)
+    for color, marker, label in (("C3", "o", "as the looped LIF"), ("C0", "s", "as the same LIF, fused")):
+        panels[0].plot([], [], marker, color=color, label=label)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    figure.suptitle("times as fast, two CPU cores", fontsize=10)
+    save_png(figure, file)
+
+
+def accounts(found: Found, file: Path) -> None:
+    """Of the sequential nets: each counter's energy, and three counts of spikes, as times those of LIF."""
+    shown = [entry for entry in SEQ_NEURONS if entry[0] in ("PSN", "sliding PSN", "LIF without reset", "PSU", "RPSU")]
+    baseline = found.group(SEQ, "lif", v_threshold=1.0)
+    if baseline is None:
+        return
+    measures = list(measures_of(baseline))
+    figure, panel = pyplot().subplots(figsize=(9, 4), layout="constrained")
+    for place, (label, neuron, settings) in enumerate(shown):
+        group = found.group(SEQ, neuron, **settings)
+        if group is None:
+            continue
+        ours, theirs = measures_of(group), measures_of(baseline)
+        xs = [ours[name] / theirs[name] if theirs[name] and ours.get(name) else None for name in measures]
+        points = [(x, y) for y, x in enumerate(xs) if x]
+        panel.plot(*zip(*points, strict=True), "osD^v"[place], color=f"C{place}", label=label, markersize=6)
+    panel.set_yticks(range(len(measures)), measures)
+    panel.invert_yaxis()
+    panel.set_xscale("log", base=2)
+    panel.set_xticks([0.5, 1, 2, 4, 8, 16], ["0.5 x", "1 x", "2 x", "4 x", "8 x", "16 x"])
+    panel.axvline(1, color="black", linewidth=1)
+    panel.set_xlabel("times the LIF's")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=9)
+    save_png(figure, file)
+
+
+def measures_of(group: Group) -> dict[str, float]:
+    """What a network of these runs fires and takes, by each way to count: means over seeds, counters of the first."""
+    from snnrepro.pricing import prices
+
+    found = {
+        "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),
+        "spikes a correct answer": statistics.fmean(
+            s / a for s, a in zip(group.values("test/spikes_per_sample"), group.values("test/accuracy"), strict=True)
+        ),
+    }
+    priced = prices([group.runs[0]])
+    names = {
+        "papers": "energy: synapses only",
+        "horowitz_45nm": "energy: and neurons' arithmetic",
+        "with_memory": "energy: and memory",
+    }
+    if priced:
+        found |= {label: priced[0].energies[model] for model, label in names.items()}
+    for row in (group.first.get("counters") or {}).get("rows") or []:
+        if row.get("energy_pj") and row["counter"] != "snnrepro":
+            found[f"energy: {row['counter']}"] = float(row["energy_pj"])
+    return found
+
+
+def fidelity(found: Found, file: Path) -> None:
+    """Accuracy over how far a trained neuron agrees with the LIF that it stands for, on its own currents."""
+    from matplotlib.ticker import PercentFormatter
+
+    figure, panel = pyplot().subplots(figsize=(6.5, 4), layout="constrained")
+    labels = {neuron: label for label, neuron, _ in SEQ_NEURONS}
+    for place, neuron in enumerate(FAITHFUL):
+        group, agreement = found.group(SEQ, neuron), found.fidelity(neuron)
+        if group is None or agreement is None:
+            continue
+        values = group.values("test/accuracy")
+        panel.plot([agreement] * len(values), values, "osD^vP"[place], color=f"C{place}", label=labels[neuron])
+    for label, settings, style in (
+        ("LIF", {"v_threshold": 1.0}, "-"),
+        ("LIF of PSU's paper", {"v_threshold": 0.5}, ":"),
+    ):
+        group = found.group(SEQ, "lif", **settings)
+        if group:
+            panel.axhline(statistics.fmean(group.values("test/accuracy")), color="black", ls=style, lw=1, label=label)
+    panel.set_xlabel("spike agreement with its LIF, trained, mean over layers and seeds")
+    panel.set_ylabel("test accuracy")
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    save_png(figure, file)
+
+
+PICTURES = {
+    "ranking": ranking,
+    "block": block,
+    "order": order,
+    "speed": speed,
+    "accounts": accounts,
+    "fidelity": fidelity,
+}

@@ -1,0 +1,324 @@
+"""The tables and figures of docs/findings.md, each from committed records."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from findings_data import Found, correlation
+from findings_plots import (
+    BLOCK_NEURONS,
+    FAITHFUL,
+    ORDER_NEURONS,
+    ORDERS,
+    SEQ,
+    SEQ_NEURONS,
+    SPEECH,
+    SPEECH_NEURONS,
+    measures_of,
+)
+
+from snnrepro.config.check import options
+from snnrepro.ledger.claims_table import ours, papers, tolerance
+from snnrepro.ledger.formats import markdown
+from snnrepro.ledger.groups import Group
+from snnrepro.ledger.report_text import SIGNS
+from snnrepro.ledger.runs import Judged, Recorded, number
+from snnrepro.ledger.tables import DASH, amount, energy
+
+CIFAR = "psn/seq_cifar10-reduced"
+CIFAR_NEURONS = ["psn", "sliding_psn", "psu", "lif"]
+EPOCHS = [1, 2, 5, 10, 15, 20, 30]
+
+
+def row(one: Judged) -> str:
+    """A claim's verdict, linked to its row of the ledger."""
+    return f"[{SIGNS[one.verdict.state]} {one.verdict.state}](../results/REPORT.md#{one.claim.name})"
+
+
+def percent(value: float | None) -> str:
+    return DASH if value is None else f"{100 * value:.2f} %"
+
+
+def times(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f} x"
+
+
+def mean(group: Group | None, metric: str) -> float | None:
+    values = group.values(metric) if group else []
+    return statistics.fmean(values) if values else None
+
+
+def spread(group: Group | None, metric: str, scale: float = 100.0) -> str:
+    """The mean over seeds, and the smallest and largest."""
+    values = [scale * value for value in group.values(metric)] if group else []
+    if not values:
+        return DASH
+    ends = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{ends}"
+
+
+def carried(experiment: str) -> Callable[[Found], str]:
+    """The claims of a small experiment: what is claimed, what was found, the verdict."""
+
+    def table(found: Found) -> str:
+        rows = []
+        for one in found.claims.values():
+            if one.claim.experiment == experiment:
+                claimed = papers(one.claim) + ("" if one.claim.value is None else f", {tolerance(one.claim)}")
+                rows.append([markdown(text) for text in (one.claim.statement, claimed, ours(one.verdict, one.claim))])
+                rows[-1].append(row(one))
+        return _markdown(["the claim", "claimed", "here [95 %]", "verdict"], rows)
+
+    return table
+
+
+def decided(found: Found) -> str:
+    """The papers' own claims that full runs have decided."""
+    rows = [
+        [
+            markdown(one.claim.statement),
+            markdown(papers(one.claim)),
+            markdown(ours(one.verdict, one.claim)),
+            str(one.verdict.seeds),
+            row(one),
+        ]
+        for one in found.claims.values()
+        if one.verdict.state in ("reproduced", "not reproduced")
+    ]
+    return _markdown(["the claim", "claimed", "here [95 %]", "seeds", "verdict"], rows, 3)
+
+
+def zoo(found: Found) -> str:
+    """Every neuron on the digits and on N-MNIST."""
+    rows = []
+    for neuron in options("neuron"):
+        digits, nmnist = (found.group(place, neuron) for place in ("digits-dense", "nmnist-dense"))
+        rows.append(
+            [
+                f"`{neuron}`",
+                spread(digits, "test/accuracy"),
+                spread(nmnist, "test/accuracy"),
+                *(f"{100 * (mean(group, 'test/firing_rate') or 0):.1f}" for group in (digits, nmnist)),
+                *(energy(mean(group, "test/energy_pj_per_sample")) for group in (digits, nmnist)),
+                amount(mean(digits, "train/samples_per_second")),
+                times(found.layer_speed(neuron, "loop")),
+            ]
+        )
+    rows.sort(key=lambda cells: cells[1], reverse=True)
+    heads = ["neuron", "digits, %", "N-MNIST, %", "rate, digits, %", "rate, N-MNIST, %"]
+    heads += ["energy, digits", "energy, N-MNIST", "digits, samples/s", "alone, of the LIF loop"]
+    return _markdown(heads, rows, *range(1, 9))
+
+
+def sequential(found: Found) -> str:
+    """Every neuron on sequential Fashion-MNIST, the most accurate first."""
+    rows = []
+    for label, neuron, settings in SEQ_NEURONS:
+        group = found.group(SEQ, neuron, **settings)
+        if group:
+            rows.append((mean(group, "test/accuracy") or 0, _net(label, group)))
+    cells = [cells for _, cells in sorted(rows, key=lambda pair: pair[0], reverse=True)]
+    return _markdown(["neuron", "accuracy, %", "rate, %", "spikes a sample", "energy a sample"], cells, 1, 2, 3, 4)
+
+
+def speech(found: Found) -> str:
+    rows = []
+    for label, neuron, settings in SPEECH_NEURONS:
+        group = found.group(SPEECH, neuron, **settings)
+        if group:
+            rows.append((mean(group, "test/accuracy") or 0, _net(label, group)))
+    cells = [cells for _, cells in sorted(rows, key=lambda pair: pair[0], reverse=True)]
+    return _markdown(["neuron", "accuracy, %", "rate, %", "spikes a sample", "energy a sample"], cells, 1, 2, 3, 4)
+
+
+def _net(label: str, group: Group) -> list[str]:
+    return [
+        label,
+        spread(group, "test/accuracy"),
+        f"{100 * (mean(group, 'test/firing_rate') or 0):.1f}",
+        amount(mean(group, "test/spikes_per_sample")),
+        energy(mean(group, "test/energy_pj_per_sample")),
+    ]
+
+
+def speed(found: Found) -> str:
+    """What is left of each speed-up against the same LIF fused."""
+    shown = [entry for entry in SEQ_NEURONS if entry[2].get("v_threshold") != 0.5]
+    fused = found.network_speed("seq_fashion_mnist", "lif")
+    rows = []
+    for label, neuron, _ in shown:
+        whole = found.network_speed("seq_fashion_mnist", neuron)
+        rows.append(
+            [
+                label,
+                times(found.layer_speed(neuron, "loop")),
+                times(found.layer_speed(neuron, "fused_loop")),
+                times(whole),
+                times(whole / fused if whole and fused else None),
+            ]
+        )
+    return _markdown(
+        ["neuron", "alone / LIF loop", "alone / LIF fused", "net / LIF loop", "net / LIF fused"], rows, 1, 2, 3, 4
+    )
+
+
+def block_speed(found: Found) -> str:
+    """Whole training steps of 784-200-10 with Block and its loops, T = 25 and 100."""
+    rows = []
+    for neuron, (label, *_) in BLOCK_NEURONS.items():
+        cells = [label]
+        for steps in (25, 100):
+            whole = found.network_speed(f"fashion_mnist_T{steps}", neuron)
+            fused = found.network_speed(f"fashion_mnist_T{steps}", "lif_multi_spike")
+            cells += [times(whole), times(whole / fused if whole and fused else None)]
+        rows.append(cells)
+    heads = ["neuron", "T = 25 / loop", "T = 25 / multi-spike fused", "T = 100 / loop", "T = 100 / multi-spike fused"]
+    return _markdown(heads, rows, 1, 2, 3, 4)
+
+
+def accounts(found: Found) -> str:
+    """Of the sequential nets, spikes and energy by each way to count, as times LIF's; LIF's own in the last column."""
+    shown = [entry for entry in SEQ_NEURONS if entry[1] in ("psn", "sliding_psn", "lif_no_reset", "psu", "rpsu")]
+    lif = found.group(SEQ, "lif", v_threshold=1.0)
+    nets = [(label, group) for label, neuron, own in shown if (group := found.group(SEQ, neuron, **own))]
+    if lif is None:
+        return DASH
+    base, measured = measures_of(lif), [measures_of(group) for _, group in nets]
+    rows = []
+    for name, value in base.items():
+        cells = [times(one[name] / value) if name in one and value else DASH for one in measured]
+        rows.append([name, *cells, energy(value) if name.startswith("energy") else amount(value)])
+    return _markdown(["count", *(label for label, _ in nets), "LIF's own"], rows, *range(1, len(nets) + 2))
+
+
+def orders(found: Found) -> str:
+    rows = []
+    for neuron, (label, *_) in ORDER_NEURONS.items():
+        groups = [found.group(SEQ, neuron, order=k) for k in [*ORDERS, None]]
+        rows.append([label, *(percent(group.values("test/accuracy")[0] if group else None) for group in groups)])
+    return _markdown(["seed 0", *(f"k = {k}" for k in ORDERS), "all 28"], rows, *range(1, 7))
+
+
+def faithful(found: Found) -> str:
+    """How far trained neurons agree with their LIF, and what their nets reach."""
+    labels = {neuron: label for label, neuron, _ in SEQ_NEURONS}
+    rows = []
+    for neuron in FAITHFUL:
+        agreement = found.fidelity(neuron)
+        cell = DASH if agreement is None else f"{agreement:.2f}"
+        rows.append([labels[neuron], cell, spread(found.group(SEQ, neuron), "test/accuracy")])
+    rows.sort(key=lambda cells: cells[1], reverse=True)
+    return _markdown(["neuron", "agreement with its LIF", "accuracy, %"], rows, 1, 2)
+
+
+def cifar(found: Found) -> str:
+    """Accuracy on the test set over epochs, sequential CIFAR-10, reduced."""
+    rows = []
+    for neuron in CIFAR_NEURONS:
+        group = found.group(CIFAR, neuron)
+        if group:
+            curve = _curve(group.runs[0])
+            rows.append([f"`{neuron}`", *(f"{100 * curve[e - 1]:.1f}" if e <= len(curve) else DASH for e in EPOCHS)])
+    return _markdown(["accuracy, %, after epoch", *map(str, EPOCHS)], rows, *range(1, len(EPOCHS) + 1))
+
+
+def _curve(run: Recorded) -> list[float]:
+    return [number(line.get("epoch_test/accuracy")) for line in run.curves()]
+
+
+def _markdown(heads: list[str], rows: list[list[str]], *numbers: int) -> str:
+    """A Markdown table; the cells are Markdown already."""
+    aligned = ["---:" if place in numbers else "---" for place in range(len(heads))]
+    lines = [" | ".join(cells) for cells in (heads, aligned, *rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+TABLES: dict[str, Callable[[Found], str]] = {
+    "decided": decided,
+    "fashion_mnist": carried("small/fashion_mnist"),
+    "seq_fashion_mnist": carried("small/seq_fashion_mnist"),
+    "spoken_digits": carried("small/spoken_digits"),
+    "zoo": zoo,
+    "sequential": sequential,
+    "speech": speech,
+    "speed": speed,
+    "block_speed": block_speed,
+    "accounts": accounts,
+    "order": orders,
+    "fidelity": faithful,
+    "cifar": cifar,
+}
+
+
+# ------------------------------------------------------------------------------------------------------- figures
+
+
+def counts(found: Found, which: str) -> str:
+    """How many claims are in each state: of the `papers`, or those `carried` over."""
+    states = Counter(one.verdict.state for one in found.claims.values() if bool(one.claim.of) is (which == "carried"))
+    return ", ".join(f"{states[state]} {state}" for state in SIGNS if states[state])
+
+
+def claims(found: Found, which: str) -> str:
+    return str(sum(bool(one.claim.of) is (which == "carried") for one in found.claims.values()))
+
+
+def hours(found: Found) -> str:
+    """Hours of all runs that the queue names, one of two cores each."""
+    from snnrepro.jobs.queue import read_queue
+
+    queue = read_queue(found.results / "queue.yaml", [])
+    return f"{sum(item.spent for item in queue.items) / 3600:.1f}"
+
+
+def alone(found: Found, neuron: str, baseline: str) -> str:
+    """A neuron's geometric mean speed over a baseline's."""
+    return times(found.layer_speed(neuron, baseline))
+
+
+def net(found: Found, file: str, neuron: str, against: str = "") -> str:
+    """A whole network's training speed over the looped LIF's, or over another network's of the same rows."""
+    whole, other = found.network_speed(file, neuron), found.network_speed(file, against) if against else 1.0
+    return times(whole / other if whole and other else None)
+
+
+def accuracy(found: Found, place: str, neuron: str, *settings: str) -> str:
+    return percent(mean(_group(found, place, neuron, *settings), "test/accuracy"))
+
+
+def measured(found: Found, metric: str, place: str, neuron: str, *settings: str) -> str:
+    value = mean(_group(found, place, neuron, *settings), metric)
+    return energy(value) if metric.endswith("pj_per_sample") else amount(value)
+
+
+def rho(found: Found) -> str:
+    """Spearman's rank correlation of agreement and accuracy over the neurons that stand for a LIF."""
+    pairs = [
+        (agreement, value)
+        for neuron in FAITHFUL
+        if (agreement := found.fidelity(neuron)) is not None
+        and (value := mean(found.group(SEQ, neuron), "test/accuracy")) is not None
+    ]
+    return f"{correlation([x for x, _ in pairs], [y for _, y in pairs]):+.2f}"
+
+
+def _group(found: Found, place: str, neuron: str, *settings: str) -> Group | None:
+    import yaml
+
+    chosen: dict[str, Any] = {
+        key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in settings)
+    }
+    return found.group(place, neuron, **chosen)
+
+
+VALUES: dict[str, Callable[..., str]] = {
+    "counts": counts,
+    "claims": claims,
+    "hours": hours,
+    "alone": alone,
+    "net": net,
+    "accuracy": accuracy,
+    "measured": measured,
+    "rho": rho,
+}
