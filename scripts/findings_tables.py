@@ -65,10 +65,10 @@ def carried(experiment: str) -> Callable[[Found], str]:
         rows = []
         for one in found.claims.values():
             if one.claim.experiment == experiment:
-                claimed = papers(one.claim) + ("" if one.claim.value is None else f", {tolerance(one.claim)}")
-                rows.append([markdown(text) for text in (one.claim.statement, claimed, ours(one.verdict, one.claim))])
-                rows[-1].append(row(one))
-        return _markdown(["the claim", "claimed", "here [95 %]", "verdict"], rows)
+                within = "" if one.claim.value is None else f" ({tolerance(one.claim)})"
+                texts = (one.claim.statement + within, ours(one.verdict, one.claim))
+                rows.append([*map(markdown, texts), row(one)])
+        return _markdown(["the claim", "here [95 %]", "verdict"], rows)
 
     return table
 
