@@ -65,7 +65,7 @@ class Found:
         """Mean spike agreement of a trained neuron with the LIF that it stands for, over layers and seeds."""
         found = [
             row["agreement"]
-            for row in self.rows("fidelity", "fidelity_trained_cpu")
+            for row in self.rows("fidelity_trained", "fidelity_trained_cpu")
             if row["neuron"] == neuron and row["agreement"] is not None
         ]
         return statistics.fmean(found) if found else None

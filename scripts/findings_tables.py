@@ -292,6 +292,13 @@ def measured(found: Found, metric: str, place: str, neuron: str, *settings: str)
     return energy(value) if metric.endswith("pj_per_sample") else amount(value)
 
 
+def counter(found: Found, name: str, place: str, neuron: str, *settings: str) -> str:
+    """The energy that a counter, by the start of its name, gives for the first run of a config."""
+    group = _group(found, place, neuron, *settings)
+    rows = (group.first.get("counters") or {}).get("rows") or [] if group else []
+    return energy(next((row["energy_pj"] for row in rows if row["counter"].startswith(name)), None))
+
+
 def rho(found: Found) -> str:
     """Spearman's rank correlation of agreement and accuracy over the neurons that stand for a LIF."""
     pairs = [
@@ -320,5 +327,6 @@ VALUES: dict[str, Callable[..., str]] = {
     "net": net,
     "accuracy": accuracy,
     "measured": measured,
+    "counter": counter,
     "rho": rho,
 }
