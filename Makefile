@@ -35,8 +35,9 @@ lint: install ## check format, style and types
 docs: install ## write docs/neurons.md, data.md and experiments.md from the code
 	$(BIN)/python scripts/document.py
 
-report: install ## results/REPORT.md and report.html: the claims' verdicts, the runs compared
+report: install ## results/REPORT.md and report.html, docs/findings.md: verdicts, runs compared, what holds
 	$(BIN)/python scripts/report.py
+	$(BIN)/python scripts/findings.py
 
 benchmark: install ## time every neuron against the step-by-step LIF on this machine
 	$(BIN)/python scripts/benchmark.py neurons

@@ -1,6 +1,6 @@
 """docs/findings.md: what holds of the papers' claims, in words, with every figure taken from a committed record.
 
-    python scripts/findings.py             write docs/findings.md and its pictures
+    python scripts/findings.py             write docs/findings.md, its pictures, and the front table of README.md
     python scripts/findings.py --check     say whether docs/findings.md is what the records give; exit 1 where it is not
 
 The words stand in scripts/findings_template.md. `[[ours NAME]]` becomes what was measured of a claim, `[[row NAME]]`
@@ -15,13 +15,15 @@ from pathlib import Path
 
 from findings_data import ROOT, Found
 from findings_plots import PICTURES
-from findings_tables import TABLES, VALUES, row
+from findings_tables import TABLES, VALUES, front, row
 
 from snnrepro.command import Parser, ended
 from snnrepro.errors import UserError, did_you_mean
 from snnrepro.ledger.claims_table import ours
 from snnrepro.writing import written_whole
 
+README = ROOT / "README.md"
+FRONT = re.compile(r"(?<=<!-- verdicts -->\n).*(?=\n<!-- end of verdicts -->)", re.DOTALL)
 TEMPLATE = Path(__file__).with_name("findings_template.md")
 PAGE = ROOT / "docs" / "findings.md"
 FIELD = re.compile(r"\[\[(\w+) ([^\]]+)\]\]")
@@ -53,6 +55,13 @@ def page(template: str, found: Found) -> str:
     return FIELD.sub(filled, template)
 
 
+def with_front(readme: str, found: Found) -> str:
+    """README.md with its table of verdicts made anew. Raises UserError where it has no place for one."""
+    if not FRONT.search(readme):
+        raise UserError("README.md has no lines <!-- verdicts --> and <!-- end of verdicts --> for its table")
+    return FRONT.sub(lambda _: front(found), readme)
+
+
 def parsed() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
@@ -62,16 +71,21 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     arguments = parsed()
     found = Found(ROOT / "results")
-    text = page(TEMPLATE.read_text(encoding="utf-8"), found)
+    written = {
+        PAGE: page(TEMPLATE.read_text(encoding="utf-8"), found),
+        README: with_front(README.read_text(encoding="utf-8"), found),
+    }
+    for file, text in written.items():
+        if arguments.check and text != file.read_text(encoding="utf-8"):
+            raise UserError(f"{file.relative_to(ROOT)} is not what the records give: python scripts/findings.py")
     if arguments.check:
-        if text != PAGE.read_text(encoding="utf-8"):
-            raise UserError(f"{PAGE.relative_to(ROOT)} is not what the records give: python scripts/findings.py")
         return
-    with written_whole(PAGE) as partial:
-        partial.write_text(text, encoding="utf-8")
+    for file, text in written.items():
+        with written_whole(file) as partial:
+            partial.write_text(text, encoding="utf-8")
     for name, draw in PICTURES.items():
         draw(found, PAGE.parent / "pictures" / f"findings_{name}.png")
-    print(f"written: {PAGE.relative_to(ROOT)} and {len(PICTURES)} pictures")
+    print(f"written: {', '.join(str(file.relative_to(ROOT)) for file in written)} and {len(PICTURES)} pictures")
 
 
 if __name__ == "__main__":

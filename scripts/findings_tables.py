@@ -31,9 +31,34 @@ CIFAR_NEURONS = ["psn", "sliding_psn", "psu", "lif"]
 EPOCHS = [1, 2, 5, 10, 15, 20, 30]
 
 
-def row(one: Judged) -> str:
+# What README.md shows of the ledger.
+FRONT = [
+    *(f"small/seq_fashion_mnist/{name}" for name in ("psn_over_lif", "sliding_psn_over_lif", "lif_over_lif_no_reset")),
+    *(
+        f"small/seq_fashion_mnist/{name}"
+        for name in ("psu_over_its_lif", "psu_sparser_than_its_lif", "mpe_psn_over_lif")
+    ),
+    *(f"small/spoken_digits/{name}" for name in ("psu_over_its_lif", "rpsu_over_its_lif")),
+    *(f"small/fashion_mnist/T100/{name}" for name in ("multi_spike_over_block", "accuracy_lost", "spikes_saved")),
+    "block/yin_yang/block/accuracy",
+    "block/yin_yang/block/spikes",
+    "mpe_psn/cifar10_dvs/speed/T64/N2e16",
+]
+
+
+def row(one: Judged, results: str = "../results") -> str:
     """A claim's verdict, linked to its row of the ledger."""
-    return f"[{SIGNS[one.verdict.state]} {one.verdict.state}](../results/REPORT.md#{one.claim.name})"
+    return f"[{SIGNS[one.verdict.state]} {one.verdict.state}]({results}/REPORT.md#{one.claim.name})"
+
+
+def front(found: Found) -> str:
+    """README.md's table: some claims of every paper, and what became of them."""
+    rows = []
+    for one in map(found.claims.__getitem__, FRONT):
+        small = one.claim.experiment.partition("/")[2] if one.claim.of else "its own data and size"
+        texts = (one.claim.statement, small.replace("_", " "), ours(one.verdict, one.claim))
+        rows.append([*map(markdown, texts), row(one, "results")])
+    return _markdown(["a paper claims", "tried on", "here [95 %]", "verdict"], rows)
 
 
 def percent(value: float | None) -> str:

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from findings import TEMPLATE, page
+from findings import TEMPLATE, page, with_front
 from findings_data import Found, correlation
 from findings_plots import PICTURES
 
@@ -23,6 +23,8 @@ def test_the_page_and_its_pictures_are_what_the_records_give(tmp_path):
     """If not: python scripts/findings.py."""
     found = Found(ROOT / "results")
     assert page(TEMPLATE.read_text(), found) == PAGE.read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert with_front(readme, found) == readme
     for name, draw in PICTURES.items():
         draw(found, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
