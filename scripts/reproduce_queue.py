@@ -40,12 +40,22 @@ def listing(queue: Queue, jobs: int) -> None:
         print(f"that makes {whole:.2f} h, more than the {queue.hours:g} h it may take", file=sys.stderr)
 
 
+def _read(file: Path, extra: list[str]) -> Queue:
+    """To compose every run takes a while: something moves meanwhile."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        progress.add_task("reading the queue", total=None)
+        return read_queue(file, extra)
+
+
 def run_queue(file: Path, extra: list[str], jobs: int, *, only_list: bool) -> int:
     """Run what is left of a queue; the exit code, 1 where a run did not complete.
 
     Raises UserError for a queue that is wrong, KeyboardInterrupt where it was interrupted.
     """
-    queue = read_queue(file, extra)
+    queue = _read(file, extra)
     listing(queue, jobs)
     if only_list:
         return 0
@@ -63,7 +73,7 @@ def run_queue(file: Path, extra: list[str], jobs: int, *, only_list: bool) -> in
                 raise KeyboardInterrupt
             if code == 2:  # nothing was started, and it was said why
                 raise UserError(f"{item.name} was not started")
-    queue = read_queue(file, extra)
+    queue = _read(file, extra)
     print()
     listing(queue, jobs)
     return 1 if any(item.left for item in queue.items) else 0

@@ -1,6 +1,7 @@
 """What the runs of a claim cost, and how they are started."""
 
 import csv
+import signal
 import statistics
 import subprocess
 import sys
@@ -93,10 +94,14 @@ def rate(known: list[tuple[float, str, str | None]], experiment: str) -> float |
 
 
 def start(words: list[str], script: str = "train.py") -> int:
-    """Run `python script words...`; its exit code. A Ctrl-C reaches it too: it is given time to record so."""
+    """Run `python script words...`; its exit code. A Ctrl-C reaches it too, SIGTERM is passed on: it records so."""
     with subprocess.Popen([sys.executable, str(CONFIGS.parent / script), *words]) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            while True:
+                try:
+                    return process.wait()
+                except KeyboardInterrupt:
+                    continue
+        finally:
+            signal.signal(signal.SIGTERM, before)

@@ -12,9 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from snnrepro.config.allowed import check_key
-from snnrepro.config.check import CONFIGS, SECTIONS, options, read_yaml
+from snnrepro.config.check import SECTIONS, options
 from snnrepro.errors import UserError, did_you_mean
 
+# Experiments that are small already: no smaller version is written for them.
+SMALL = "small/"
 # What decides which sections count cannot stand in one.
 NOT_IN_A_SECTION = ("neuron", "experiment", "scale", "sweep", *SECTIONS)
 
@@ -40,16 +42,12 @@ def additions(config: DictConfig, neuron: str, given: list[str]) -> tuple[dict[s
         if not isinstance(what, str):
             raise UserError(
                 "scale=reduced needs an experiment with a section `reduced` that says `what` it reduces: "
-                f"{', '.join(filter(_has_reduced, options('experiment')))}"
+                f"{', '.join(name for name in options('experiment') if not name.startswith(SMALL))}"
             )
         added |= _checked("reduced", reduced)
         if replaced := [key for key in reduced if _is_the_users(key, given)]:
             what += f"; but {', '.join(replaced)} as set on the command line"
     return {key: value for key, value in added.items() if not _is_the_users(key, given)}, what
-
-
-def _has_reduced(experiment: str) -> bool:
-    return "reduced" in read_yaml(CONFIGS / "experiment" / f"{experiment}.yaml")
 
 
 def _settings(config: DictConfig, section: str) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from snnrepro.ledger.tables import BUSY, accuracy_of, busy
 DEFAULT_COST_MODEL = "horowitz_45nm"
 
 # The papers of configs/experiment's folders, and what is carried over from them.
-SMALL = "small"
 PAPERS = {
     "psn": "PSN",
     "psu": "PSU",
     "mpe_psn": "MPE-PSN",
     "block": "Block",
     "block_v1": "Block v1",
-    SMALL: "Carried over to small experiments",
+    "small": "Carried over to small experiments",
 }
 
 
