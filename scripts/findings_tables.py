@@ -25,6 +25,7 @@ from snnrepro.ledger.groups import Group
 from snnrepro.ledger.report_text import SIGNS
 from snnrepro.ledger.runs import Judged, Recorded, number
 from snnrepro.ledger.tables import DASH, amount, energy
+from snnrepro.reproduce import experiments
 
 CIFAR = "psn/seq_cifar10-reduced"
 CIFAR_NEURONS = ["psn", "sliding_psn", "psu", "lif"]
@@ -248,6 +249,32 @@ def cifar(found: Found) -> str:
     return _markdown(["accuracy, %, after epoch", *map(str, EPOCHS)], rows, *range(1, len(EPOCHS) + 1))
 
 
+def untested(found: Found) -> str:
+    """Of each of the papers' experiments, the claims that nothing has decided, and what a full run trains."""
+    known = experiments()
+    rows = []
+    for name in options("experiment"):
+        of_it = [one for one in found.claims.values() if one.claim.experiment == name and not one.claim.of]
+        left = [one for one in of_it if one.verdict.state in ("reduced", "not run", "blocked")]
+        if left and name in known:
+            cost = known[name]
+            gpu = sum(one.claim.device == "cuda" for one in left)
+            blocked = sum(one.verdict.state == "blocked" for one in left)
+            rows.append(
+                [
+                    f"`{name}`",
+                    f"{len(left)} of {len(of_it)}",
+                    str(gpu or ""),
+                    str(blocked or ""),
+                    cost.dataset,
+                    f"{3 * cost.macs_per_sample * cost.train_samples * cost.epochs:.1e}",
+                ]
+            )
+    return _markdown(
+        ["experiment", "open", "of them times on a GPU", "blocked", "data", "MACs of one run"], rows, 1, 2, 3, 5
+    )
+
+
 def _curve(run: Recorded) -> list[float]:
     return [number(line.get("epoch_test/accuracy")) for line in run.curves()]
 
@@ -273,6 +300,7 @@ TABLES: dict[str, Callable[[Found], str]] = {
     "order": orders,
     "fidelity": faithful,
     "cifar": cifar,
+    "untested": untested,
 }
 
 
@@ -287,6 +315,12 @@ def counts(found: Found, which: str) -> str:
 
 def claims(found: Found, which: str) -> str:
     return str(sum(bool(one.claim.of) is (which == "carried") for one in found.claims.values()))
+
+
+def still_open(found: Found) -> str:
+    """How many claims of the papers no full run has decided."""
+    states = [one.verdict.state for one in found.claims.values() if not one.claim.of]
+    return str(sum(state not in ("reproduced", "not reproduced") for state in states))
 
 
 def hours(found: Found) -> str:
@@ -347,6 +381,7 @@ def _group(found: Found, place: str, neuron: str, *settings: str) -> Group | Non
 VALUES: dict[str, Callable[..., str]] = {
     "counts": counts,
     "claims": claims,
+    "open": still_open,
     "hours": hours,
     "alone": alone,
     "net": net,

@@ -58,5 +58,7 @@ def interval(verdict: Verdict, claim: Claim) -> str:
     """The 95 % interval over seeds; empty where there is none."""
     if verdict.interval is None:
         return ""
-    low, high = (figure(bound, claim) for bound in verdict.interval)
+    # A unit in words stands beside what was measured, once.
+    words = f" {claim.unit}" if claim.unit not in ("fraction", "times") else ""
+    low, high = (figure(bound, claim).removesuffix(words) for bound in verdict.interval)
     return f"[{low}, {high}]"
