@@ -43,6 +43,7 @@ BLOCK_NEURONS = {
 }
 ORDERS = [1, 2, 4, 8, 16]
 ORDER_NEURONS = {"masked_psn": ("masked PSN", "C0", "o"), "sliding_psn": ("sliding PSN", "C1", "s")}
+ACCOUNTED = ["psn", "sliding_psn", "masked_psn", "lif_no_reset", "psu", "rpsu", "mpe_psn"]
 FAITHFUL = ["lif_no_reset", "psu", "ipsu", "ipsu_estimated", "rpsu", "mpe_psn"]
 
 
@@ -187,7 +188,7 @@ def speed(found: Found, file: Path) -> None:
 
 def accounts(found: Found, file: Path) -> None:
     """Of the sequential nets: each counter's energy, and three counts of spikes, as times those of LIF."""
-    shown = [entry for entry in SEQ_NEURONS if entry[0] in ("PSN", "sliding PSN", "LIF without reset", "PSU", "RPSU")]
+    shown = [entry for entry in SEQ_NEURONS if entry[1] in ACCOUNTED]
     baseline = found.group(SEQ, "lif", v_threshold=1.0)
     if baseline is None:
         return
@@ -200,12 +201,12 @@ def accounts(found: Found, file: Path) -> None:
         ours, theirs = measures_of(group), measures_of(baseline)
         xs = [ours[name] / theirs[name] if theirs[name] and ours.get(name) else None for name in measures]
         points = [(x, y) for y, x in enumerate(xs) if x]
-        panel.plot(*zip(*points, strict=True), "osD^v"[place], color=f"C{place}", label=label, markersize=6)
+        panel.plot(*zip(*points, strict=True), "osD^vP*"[place], color=f"C{place}", label=label, markersize=6)
     panel.set_yticks(range(len(measures)), measures)
     panel.invert_yaxis()
     panel.set_xscale("log", base=2)
     panel.set_xticks([1, 2, 4], ["1 x", "2 x", "4 x"])
-    panel.set_xlim(0.8, 4)
+    panel.set_xlim(0.65, 4.5)
     panel.axvline(1, color="black", linewidth=1)
     panel.set_xlabel("times the LIF's")
     panel.grid(alpha=0.3)

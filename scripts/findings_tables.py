@@ -7,6 +7,7 @@ from typing import Any
 
 from findings_data import Found, correlation
 from findings_plots import (
+    ACCOUNTED,
     BLOCK_NEURONS,
     FAITHFUL,
     ORDER_NEURONS,
@@ -205,7 +206,7 @@ def block_speed(found: Found) -> str:
 
 def accounts(found: Found) -> str:
     """Of the sequential nets, spikes and energy by each way to count, as times LIF's; LIF's own in the last column."""
-    shown = [entry for entry in SEQ_NEURONS if entry[1] in ("psn", "sliding_psn", "lif_no_reset", "psu", "rpsu")]
+    shown = [entry for entry in SEQ_NEURONS if entry[1] in ACCOUNTED]
     lif = found.group(SEQ, "lif", v_threshold=1.0)
     nets = [(label, group) for label, neuron, own in shown if (group := found.group(SEQ, neuron, **own))]
     if lif is None:
