@@ -6,6 +6,7 @@ after `prepare`, on the device, x is float `[T, B, *]`.
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,8 @@ class DataModule(L.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
+            # In a process of joblib's the default is joblib's own way to start processes, which a loader cannot use.
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             pin_memory=torch.cuda.is_available(),
             # Its own, or every epoch's start would draw from the global generator.
             generator=torch.Generator().manual_seed(self.seed),

@@ -92,7 +92,7 @@ def test_ray_that_does_not_answer_is_one_line(sweep, tmp_path):
 
 
 def test_a_sweep_in_processes_of_joblib_goes_on_past_a_failed_job(sweep, tmp_path):
-    words = [*SMALL, "neuron=lif,psn", "seed=0,1"]
+    words = [*SMALL, "neuron=lif,psn", "seed=0,1", "dataset.num_workers=1"]  # each with a loader process of its own
     blocked(tmp_path / "runs", words, 2)
     code, out, err = sweep("hydra/launcher=joblib", *words)
     assert code == 1, err
