@@ -53,12 +53,19 @@ def row(one: Judged, results: str = "../results") -> str:
     return f"[{SIGNS[one.verdict.state]} {one.verdict.state}]({results}/REPORT.md#{one.claim.name})"
 
 
+def _tried_on(one: Judged) -> str:
+    names = {"seq_fashion_mnist": "sequential Fashion-MNIST", "fashion_mnist": "Fashion-MNIST"}
+    small = one.claim.experiment.partition("/")[2]
+    if one.claim.of:
+        return f"small {names.get(small, small.replace('_', ' '))}"
+    return "its own T and N, on a CPU" if one.claim.benchmark else "the paper's own run, in full"
+
+
 def front(found: Found) -> str:
     """README.md's table: some claims of every paper, and what became of them."""
     rows = []
     for one in map(found.claims.__getitem__, FRONT):
-        small = one.claim.experiment.partition("/")[2] if one.claim.of else "its own data and size"
-        texts = (one.claim.statement, small.replace("_", " "), ours(one.verdict, one.claim))
+        texts = (one.claim.statement, _tried_on(one), ours(one.verdict, one.claim))
         rows.append([*map(markdown, texts), row(one, "results")])
     return _markdown(["a paper claims", "tried on", "here [95 %]", "verdict"], rows)
 

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
+from snnrepro import reproduce
 from snnrepro.errors import UserError
 from snnrepro.jobs.queue import Queue, read_queue
 from snnrepro.ledger.tables import show
-from snnrepro.reproduce import start
 
 
 def listing(queue: Queue, jobs: int) -> None:
@@ -68,7 +68,7 @@ def run_queue(file: Path, extra: list[str], jobs: int, *, only_list: bool) -> in
             if not left:
                 continue
             print(f"\n{item.name}: python train.py -m {' '.join(sweep.words)}", flush=True)
-            code = start(["-m", *launcher, *sweep.words])
+            code = reproduce.start(["-m", *launcher, *sweep.words])
             if code == 130 or code < 0:
                 raise KeyboardInterrupt
             if code == 2:  # nothing was started, and it was said why

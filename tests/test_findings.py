@@ -2,14 +2,14 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from findings import TEMPLATE, page, with_front
-from findings_data import Found, correlation
+from findings_data import ROOT, Found, correlation
 from findings_plots import PICTURES
 
 from snnrepro.errors import UserError

@@ -13,7 +13,7 @@ def figure(value: float | None, claim: Claim, *, difference: bool = False) -> st
         return DASH
     if claim.unit == "fraction":
         points = difference or claim.kind in ("difference", "lead")
-        return f"{100 * value:+.4g} points" if points else f"{100 * value:.2f} %"
+        return f"{round(100 * value, 3):+g} points" if points else f"{100 * value:.2f} %"
     return f"{value:.4g} x" if claim.unit == "times" else amount(value, claim.unit)
 
 
@@ -59,6 +59,6 @@ def interval(verdict: Verdict, claim: Claim) -> str:
     if verdict.interval is None:
         return ""
     # A unit in words stands beside what was measured, once.
-    words = f" {claim.unit}" if claim.unit not in ("fraction", "times") else ""
+    words = {"fraction": " points", "times": ""}.get(claim.unit, f" {claim.unit}")
     low, high = (figure(bound, claim).removesuffix(words) for bound in verdict.interval)
     return f"[{low}, {high}]"
