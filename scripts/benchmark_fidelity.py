@@ -69,14 +69,14 @@ def trained(folder: Path, data_dir: str | None) -> Iterator[Row]:
     import torch
 
     from snnrepro.ledger.record import read_record
-    from snnrepro.metrics.fidelity import measure_trained, stands_for
+    from snnrepro.metrics.fidelity import measure_trained
     from snnrepro.restore import restored
 
     network, x = restored(folder, data_dir)
     record: dict[str, Any] = read_record(folder) or {}
     torch.manual_seed(0)
-    for layer, current, found in measure_trained(network, x):
-        target: Any = stands_for(network.get_submodule(layer))  # type: ignore[arg-type]
+    target: Any
+    for layer, current, target, found in measure_trained(network, x):
         yield {
             "run": record["identity"],
             "neuron": record["neuron"],

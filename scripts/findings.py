@@ -1,11 +1,11 @@
 """docs/findings.md: what holds of the papers' claims, in words, with every figure taken from a committed record.
 
     python scripts/findings.py             write docs/findings.md, its pictures, and the front table of README.md
-    python scripts/findings.py --check     say whether docs/findings.md is what the records give; exit 1 where it is not
+    python scripts/findings.py --check     say whether both texts are what the records give; exit 1 where not
 
 The words stand in scripts/findings_template.md. `[[ours NAME]]` becomes what was measured of a claim, `[[row NAME]]`
 its verdict with a link to its row of results/REPORT.md, `[[table NAME]]` a table of scripts/findings_tables.py,
-`[[value NAME ...]]` a figure of it.
+`[[value NAME ...]]` a figure of scripts/findings_values.py.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from findings_data import ROOT, Found
 from findings_plots import PICTURES
-from findings_tables import TABLES, VALUES, front, row
+from findings_tables import TABLES, front, row
+from findings_values import VALUES
 
 from snnrepro.command import Parser, ended
 from snnrepro.errors import UserError, did_you_mean

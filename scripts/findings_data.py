@@ -9,10 +9,47 @@ from snnrepro.config.check import CONFIGS
 from snnrepro.judging import judged
 from snnrepro.ledger.claims import read_claims
 from snnrepro.ledger.groups import Group, groups
-from snnrepro.ledger.runs import Judged, Records
+from snnrepro.ledger.runs import Judged, Recorded, Records, number
+from snnrepro.pricing import prices
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYER_BASELINES = ("loop", "fused_loop")
+SEQ, BLOCK, SPEECH = "small/seq_fashion_mnist", "small/fashion_mnist", "small/spoken_digits"
+CIFAR = "psn/seq_cifar10-reduced"
+
+# A label, the neuron, what sets it apart from others of its name; from the paper's best to its worst.
+SEQ_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("PSN", "psn", {}),
+    ("sliding PSN", "sliding_psn", {"order": None}),
+    ("masked PSN", "masked_psn", {"order": None}),
+    ("PLIF", "plif", {}),
+    ("LIF", "lif", {"v_threshold": 1.0}),
+    ("LIF without reset", "lif_no_reset", {}),
+    ("LIF of PSU's paper", "lif", {"v_threshold": 0.5}),
+    ("PSU", "psu", {}),
+    ("IPSU as released", "ipsu", {}),
+    ("IPSU, estimated reset", "ipsu_estimated", {}),
+    ("RPSU", "rpsu", {}),
+    ("MPE-PSN", "mpe_psn", {}),
+]
+SPEECH_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("LIF", "lif", {"v_threshold": 1.0}),
+    ("LIF of PSU's paper", "lif", {"v_threshold": 0.3}),
+    ("PSU", "psu", {}),
+    ("RPSU", "rpsu", {}),
+    ("PSN", "psn", {}),
+    ("sliding PSN", "sliding_psn", {}),
+    ("SPSN", "spsn", {}),
+]
+BLOCK_NEURONS = {
+    "block": ("Block", "C0", "o"),
+    "block_v1": ("Block, first version", "C9", "v"),
+    "lif_single_spike": ("single-spike loop", "C1", "s"),
+    "lif_multi_spike": ("multi-spike loop", "C3", "^"),
+}
+ORDERS = [1, 2, 4, 8, 16]
+ORDER_NEURONS = {"masked_psn": ("masked PSN", "C0", "o"), "sliding_psn": ("sliding PSN", "C1", "s")}
+ACCOUNTED = ["psn", "sliding_psn", "masked_psn", "lif_no_reset", "psu", "rpsu", "mpe_psn"]
+FAITHFUL = ["lif_no_reset", "psu", "ipsu", "ipsu_estimated", "rpsu", "mpe_psn"]
 
 Row = dict[str, Any]
 
@@ -69,6 +106,33 @@ class Found:
             if row["neuron"] == neuron and row["agreement"] is not None
         ]
         return statistics.fmean(found) if found else None
+
+
+def measures_of(group: Group) -> dict[str, float]:
+    """What a network of these runs fires and takes, by each way to count: means over seeds, counters of the first."""
+    found = {
+        "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),
+        "spikes a correct answer": statistics.fmean(
+            s / a for s, a in zip(group.values("test/spikes_per_sample"), group.values("test/accuracy"), strict=True)
+        ),
+    }
+    priced = prices([group.runs[0]])
+    names = {
+        "papers": "energy: synapses only",
+        "horowitz_45nm": "energy: and neurons' arithmetic",
+        "with_memory": "energy: and memory",
+    }
+    if priced:
+        found |= {label: priced[0].energies[model] for model, label in names.items()}
+    for row in (group.first.get("counters") or {}).get("rows") or []:
+        if row.get("energy_pj") and row["counter"] != "snnrepro":
+            found[f"energy: {row['counter']}"] = float(row["energy_pj"])
+    return found
+
+
+def test_curve(run: Recorded) -> list[float]:
+    """Accuracy on the test set after every epoch."""
+    return [number(line.get("epoch_test/accuracy")) for line in run.curves()]
 
 
 def correlation(xs: list[float], ys: list[float]) -> float:

@@ -4,47 +4,22 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from findings_data import Found
+from findings_data import (
+    ACCOUNTED,
+    BLOCK,
+    BLOCK_NEURONS,
+    FAITHFUL,
+    ORDER_NEURONS,
+    ORDERS,
+    SEQ,
+    SEQ_NEURONS,
+    SPEECH,
+    SPEECH_NEURONS,
+    Found,
+    measures_of,
+)
 
-from snnrepro.ledger.groups import Group
 from snnrepro.pictures import save_png
-
-SEQ, BLOCK, SPEECH = "small/seq_fashion_mnist", "small/fashion_mnist", "small/spoken_digits"
-
-# A label, the neuron, what sets it apart from others of its name; from the paper's best to its worst.
-SEQ_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
-    ("PSN", "psn", {}),
-    ("sliding PSN", "sliding_psn", {"order": None}),
-    ("masked PSN", "masked_psn", {"order": None}),
-    ("PLIF", "plif", {}),
-    ("LIF", "lif", {"v_threshold": 1.0}),
-    ("LIF without reset", "lif_no_reset", {}),
-    ("LIF of PSU's paper", "lif", {"v_threshold": 0.5}),
-    ("PSU", "psu", {}),
-    ("IPSU as released", "ipsu", {}),
-    ("IPSU, estimated reset", "ipsu_estimated", {}),
-    ("RPSU", "rpsu", {}),
-    ("MPE-PSN", "mpe_psn", {}),
-]
-SPEECH_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
-    ("LIF", "lif", {"v_threshold": 1.0}),
-    ("LIF of PSU's paper", "lif", {"v_threshold": 0.3}),
-    ("PSU", "psu", {}),
-    ("RPSU", "rpsu", {}),
-    ("PSN", "psn", {}),
-    ("sliding PSN", "sliding_psn", {}),
-    ("SPSN", "spsn", {}),
-]
-BLOCK_NEURONS = {
-    "block": ("Block", "C0", "o"),
-    "block_v1": ("Block, first version", "C9", "v"),
-    "lif_single_spike": ("single-spike loop", "C1", "s"),
-    "lif_multi_spike": ("multi-spike loop", "C3", "^"),
-}
-ORDERS = [1, 2, 4, 8, 16]
-ORDER_NEURONS = {"masked_psn": ("masked PSN", "C0", "o"), "sliding_psn": ("sliding PSN", "C1", "s")}
-ACCOUNTED = ["psn", "sliding_psn", "masked_psn", "lif_no_reset", "psu", "rpsu", "mpe_psn"]
-FAITHFUL = ["lif_no_reset", "psu", "ipsu", "ipsu_estimated", "rpsu", "mpe_psn"]
 
 
 def pyplot() -> Any:
@@ -212,30 +187,6 @@ def accounts(found: Found, file: Path) -> None:
     panel.grid(alpha=0.3)
     panel.legend(fontsize=9)
     save_png(figure, file)
-
-
-def measures_of(group: Group) -> dict[str, float]:
-    """What a network of these runs fires and takes, by each way to count: means over seeds, counters of the first."""
-    from snnrepro.pricing import prices
-
-    found = {
-        "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),
-        "spikes a correct answer": statistics.fmean(
-            s / a for s, a in zip(group.values("test/spikes_per_sample"), group.values("test/accuracy"), strict=True)
-        ),
-    }
-    priced = prices([group.runs[0]])
-    names = {
-        "papers": "energy: synapses only",
-        "horowitz_45nm": "energy: and neurons' arithmetic",
-        "with_memory": "energy: and memory",
-    }
-    if priced:
-        found |= {label: priced[0].energies[model] for model, label in names.items()}
-    for row in (group.first.get("counters") or {}).get("rows") or []:
-        if row.get("energy_pj") and row["counter"] != "snnrepro":
-            found[f"energy: {row['counter']}"] = float(row["energy_pj"])
-    return found
 
 
 def fidelity(found: Found, file: Path) -> None:

@@ -1,14 +1,13 @@
-"""The tables and figures of docs/findings.md, each from committed records."""
+"""The tables of docs/findings.md and README.md, each from committed records."""
 
 import statistics
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from findings_data import Found, correlation
-from findings_plots import (
+from findings_data import (
     ACCOUNTED,
     BLOCK_NEURONS,
+    CIFAR,
     FAITHFUL,
     ORDER_NEURONS,
     ORDERS,
@@ -16,7 +15,9 @@ from findings_plots import (
     SEQ_NEURONS,
     SPEECH,
     SPEECH_NEURONS,
+    Found,
     measures_of,
+    test_curve,
 )
 
 from snnrepro.config.check import options
@@ -24,14 +25,12 @@ from snnrepro.ledger.claims_table import ours, papers, tolerance
 from snnrepro.ledger.formats import markdown
 from snnrepro.ledger.groups import Group
 from snnrepro.ledger.report_text import SIGNS
-from snnrepro.ledger.runs import Judged, Recorded, number
+from snnrepro.ledger.runs import Judged
 from snnrepro.ledger.tables import DASH, amount, energy
-from snnrepro.reproduce import experiments
+from snnrepro.reproduce import Experiment, experiments
 
-CIFAR = "psn/seq_cifar10-reduced"
 CIFAR_NEURONS = ["psn", "sliding_psn", "psu", "lif"]
 EPOCHS = [1, 2, 5, 10, 15, 20, 30]
-
 
 # What README.md shows of the ledger.
 FRONT = [
@@ -145,25 +144,16 @@ def zoo(found: Found) -> str:
     return _markdown(heads, rows, *range(1, 9))
 
 
-def sequential(found: Found) -> str:
-    """Every neuron on sequential Fashion-MNIST, the most accurate first."""
-    rows = []
-    for label, neuron, settings in SEQ_NEURONS:
-        group = found.group(SEQ, neuron, **settings)
-        if group:
-            rows.append((mean(group, "test/accuracy") or 0, _net(label, group)))
-    cells = [cells for _, cells in sorted(rows, key=lambda pair: pair[0], reverse=True)]
-    return _markdown(["neuron", "accuracy, %", "rate, %", "spikes a sample", "energy a sample"], cells, 1, 2, 3, 4)
+def ranked(place: str, neurons: list[tuple[str, str, dict[str, Any]]]) -> Callable[[Found], str]:
+    """The neurons of a small experiment, the most accurate first."""
 
+    def table(found: Found) -> str:
+        groups = [(label, group) for label, neuron, own in neurons if (group := found.group(place, neuron, **own))]
+        groups.sort(key=lambda pair: mean(pair[1], "test/accuracy") or 0, reverse=True)
+        heads = ["neuron", "accuracy, %", "rate, %", "spikes a sample", "energy a sample"]
+        return _markdown(heads, [_net(*pair) for pair in groups], 1, 2, 3, 4)
 
-def speech(found: Found) -> str:
-    rows = []
-    for label, neuron, settings in SPEECH_NEURONS:
-        group = found.group(SPEECH, neuron, **settings)
-        if group:
-            rows.append((mean(group, "test/accuracy") or 0, _net(label, group)))
-    cells = [cells for _, cells in sorted(rows, key=lambda pair: pair[0], reverse=True)]
-    return _markdown(["neuron", "accuracy, %", "rate, %", "spikes a sample", "energy a sample"], cells, 1, 2, 3, 4)
+    return table
 
 
 def _net(label: str, group: Group) -> list[str]:
@@ -252,9 +242,14 @@ def cifar(found: Found) -> str:
     for neuron in CIFAR_NEURONS:
         group = found.group(CIFAR, neuron)
         if group:
-            curve = _curve(group.runs[0])
+            curve = test_curve(group.runs[0])
             rows.append([f"`{neuron}`", *(f"{100 * curve[e - 1]:.1f}" if e <= len(curve) else DASH for e in EPOCHS)])
     return _markdown(["accuracy, %, after epoch", *map(str, EPOCHS)], rows, *range(1, len(EPOCHS) + 1))
+
+
+def training_macs(cost: Experiment) -> float:
+    """Of one full run, backward passes counted as two."""
+    return 3 * cost.macs_per_sample * cost.train_samples * cost.epochs
 
 
 def untested(found: Found) -> str:
@@ -275,16 +270,12 @@ def untested(found: Found) -> str:
                     str(gpu or ""),
                     str(blocked or ""),
                     cost.dataset,
-                    f"{3 * cost.macs_per_sample * cost.train_samples * cost.epochs:.1e}",
+                    f"{training_macs(cost):.1e}",
                 ]
             )
     return _markdown(
         ["experiment", "open", "of them times on a GPU", "blocked", "data", "MACs of one run"], rows, 1, 2, 3, 5
     )
-
-
-def _curve(run: Recorded) -> list[float]:
-    return [number(line.get("epoch_test/accuracy")) for line in run.curves()]
 
 
 def _markdown(heads: list[str], rows: list[list[str]], *numbers: int) -> str:
@@ -300,8 +291,8 @@ TABLES: dict[str, Callable[[Found], str]] = {
     "seq_fashion_mnist": carried("small/seq_fashion_mnist"),
     "spoken_digits": carried("small/spoken_digits"),
     "zoo": zoo,
-    "sequential": sequential,
-    "speech": speech,
+    "sequential": ranked(SEQ, SEQ_NEURONS),
+    "speech": ranked(SPEECH, SPEECH_NEURONS),
     "speed": speed,
     "block_speed": block_speed,
     "accounts": accounts,
@@ -309,92 +300,4 @@ TABLES: dict[str, Callable[[Found], str]] = {
     "fidelity": faithful,
     "cifar": cifar,
     "untested": untested,
-}
-
-
-# ------------------------------------------------------------------------------------------------------- figures
-
-
-def counts(found: Found, which: str) -> str:
-    """How many claims are in each state: of the `papers`, or those `carried` over."""
-    states = Counter(one.verdict.state for one in found.claims.values() if bool(one.claim.of) is (which == "carried"))
-    return ", ".join(f"{states[state]} {state}" for state in SIGNS if states[state])
-
-
-def claims(found: Found, which: str) -> str:
-    return str(sum(bool(one.claim.of) is (which == "carried") for one in found.claims.values()))
-
-
-def still_open(found: Found) -> str:
-    """How many claims of the papers no full run has decided."""
-    states = [one.verdict.state for one in found.claims.values() if not one.claim.of]
-    return str(sum(state not in ("reproduced", "not reproduced") for state in states))
-
-
-def hours(found: Found) -> str:
-    """Hours of all runs that the queue names, one of two cores each."""
-    from snnrepro.jobs.queue import read_queue
-
-    queue = read_queue(found.results / "queue.yaml", [])
-    return f"{sum(item.spent for item in queue.items) / 3600:.1f}"
-
-
-def alone(found: Found, neuron: str, baseline: str) -> str:
-    """A neuron's geometric mean speed over a baseline's."""
-    return times(found.layer_speed(neuron, baseline))
-
-
-def net(found: Found, file: str, neuron: str, against: str = "") -> str:
-    """A whole network's training speed over the looped LIF's, or over another network's of the same rows."""
-    whole, other = found.network_speed(file, neuron), found.network_speed(file, against) if against else 1.0
-    return times(whole / other if whole and other else None)
-
-
-def accuracy(found: Found, place: str, neuron: str, *settings: str) -> str:
-    return percent(mean(_group(found, place, neuron, *settings), "test/accuracy"))
-
-
-def measured(found: Found, metric: str, place: str, neuron: str, *settings: str) -> str:
-    value = mean(_group(found, place, neuron, *settings), metric)
-    return energy(value) if metric.endswith("pj_per_sample") else amount(value)
-
-
-def counter(found: Found, name: str, place: str, neuron: str, *settings: str) -> str:
-    """The energy that a counter, by the start of its name, gives for the first run of a config."""
-    group = _group(found, place, neuron, *settings)
-    rows = (group.first.get("counters") or {}).get("rows") or [] if group else []
-    return energy(next((row["energy_pj"] for row in rows if row["counter"].startswith(name)), None))
-
-
-def rho(found: Found) -> str:
-    """Spearman's rank correlation of agreement and accuracy over the neurons that stand for a LIF."""
-    pairs = [
-        (agreement, value)
-        for neuron in FAITHFUL
-        if (agreement := found.fidelity(neuron)) is not None
-        and (value := mean(found.group(SEQ, neuron), "test/accuracy")) is not None
-    ]
-    return f"{correlation([x for x, _ in pairs], [y for _, y in pairs]):+.2f}"
-
-
-def _group(found: Found, place: str, neuron: str, *settings: str) -> Group | None:
-    import yaml
-
-    chosen: dict[str, Any] = {
-        key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in settings)
-    }
-    return found.group(place, neuron, **chosen)
-
-
-VALUES: dict[str, Callable[..., str]] = {
-    "counts": counts,
-    "claims": claims,
-    "open": still_open,
-    "hours": hours,
-    "alone": alone,
-    "net": net,
-    "accuracy": accuracy,
-    "measured": measured,
-    "counter": counter,
-    "rho": rho,
 }

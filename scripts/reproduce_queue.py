@@ -73,7 +73,6 @@ def run_queue(file: Path, extra: list[str], jobs: int, *, only_list: bool) -> in
                 raise KeyboardInterrupt
             if code == 2:  # nothing was started, and it was said why
                 raise UserError(f"{item.name} was not started")
-    queue = _read(file, extra)
     print()
     listing(queue, jobs)
     return 1 if any(item.left for item in queue.items) else 0

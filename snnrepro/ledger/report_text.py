@@ -60,7 +60,7 @@ def report_text(records: Records, judged: Sequence[Judged], prices: Sequence[Pri
     for carried, what in ((False, "in all"), (True, "carried over")):
         some = [one for one in judged if bool(one.claim.of) is carried]
         if some or not carried:
-            lines.append(f"{_counted(some, carried=carried)}; {len(some)} {what}.")
+            lines.append(f"{counted(some, carried=carried)}; {len(some)} {what}.")
     for paper in dict.fromkeys(_paper(one) for one in judged):
         lines += ["", f"## {markdown(paper)}", "", "| claim | claimed | ours | seeds | verdict | records |"]
         lines += ["|---|---|---|---:|---|---|"]
@@ -107,7 +107,7 @@ def _ratio(above: float, below: float) -> str:
     return f"{above / below:.3g} x" if below else DASH
 
 
-def _counted(judged: Sequence[Judged], *, carried: bool) -> str:
+def counted(judged: Sequence[Judged], *, carried: bool) -> str:
     """How many claims of each state; those that such claims never have are left away."""
     found = Counter(one.verdict.state for one in judged)
     never = tuple(CARRIED) if carried else (*CARRIED.values(), UNDECIDED)

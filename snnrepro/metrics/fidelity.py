@@ -198,10 +198,10 @@ def stands_for(neuron: Neuron) -> Neuron | None:
     return None
 
 
-def measure_trained(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor, Fidelity]]:
+def measure_trained(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor, Neuron, Fidelity]]:
     """Every layer's trained neuron beside the LIF that it stands for, on the current that reaches it for a batch x.
 
-    Yields (layer, current `[T, N]`, fidelity). Raises UserError where a layer stands for no LIF.
+    Yields (layer, current `[T, N]`, that LIF, fidelity). Raises UserError where a layer stands for no LIF.
     """
     layers = dict(network.named_modules())
     for name, current in recorded_currents(network, x).items():
@@ -212,7 +212,7 @@ def measure_trained(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor
             raise UserError(f"{type(neuron).__name__} stands for no LIF: PSU, IPSU, RPSU, LIFNoReset and MPEPSN do")
         with torch.no_grad():
             found, wanted = _trains(neuron)(current), _trains(target)(current)
-        yield name, current, compare(found, wanted, _threshold(neuron))
+        yield name, current, target, compare(found, wanted, _threshold(neuron))
 
 
 def measure(current: Tensor, tau: float, v_threshold: float) -> Iterator[tuple[Case, Fidelity]]:

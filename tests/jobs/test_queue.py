@@ -1,10 +1,18 @@
 """A queue of sweeps: what it holds, what is left of it, what it runs, and its mistakes in one line."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from snnrepro.errors import UserError
 from snnrepro.jobs.queue import read_queue
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = "dataset.train_samples=128 trainer.max_epochs=1"
 QUEUE = """
 hours: 1
@@ -112,6 +120,29 @@ def test_a_run_that_fails_does_not_stop_the_others(queue, script, tmp_path):
     done = script("reproduce.py", "--queue", str(file))
     assert done.returncode == 1
     assert "3 of 4 completed" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_sigterm_stops_the_run_at_hand_and_the_same_command_goes_on(tmp_path):
+    file = tmp_path / "queue.yaml"
+    words = f"neuron=lif seed=0 dataset.train_samples=128 trainer.max_epochs=300 paths.runs_dir={tmp_path / 'runs'}"
+    file.write_text(f"hours: 1\nitems: [{{name: one, asks: whether it stops, seconds: 9, sweeps: ['{words}']}}]")
+    command = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "--queue", str(file)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as queue:
+        end = time.monotonic() + 120
+        while not list((tmp_path / "runs").rglob("curves.csv")):
+            assert queue.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        queue.send_signal(signal.SIGTERM)
+        _, err = queue.communicate(timeout=60)
+    assert (queue.returncode, err.splitlines()[-1]) == (130, "interrupted; the same command goes on")
+    (record,) = (tmp_path / "runs").rglob("run.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"  # by the run itself: the signal reached it
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    sessions = json.loads(record.read_text())["sessions"]
+    assert [session["resumed"] for session in sessions] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ ABSENT = object()
 TWO = {"run": {"neuron": "psn"}, "against": {"neuron": "lif"}}
 RANKING = {"kind": "ranking", "run": [{"neuron": name} for name in ("psn", "masked_psn", "lif")], "value": None}
 DIFFERENCE = {"kind": "difference", "value": 0.05, **TWO}
+LEAD = {"kind": "lead", "value": None, "tolerance": 0.0, **TWO}
 RATIO = {"kind": "ratio", "value": 4.0, "tolerance": 1.0, "unit": "times", "metric": "test/spikes_per_sample", **TWO}
 
 

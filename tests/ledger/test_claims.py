@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from claim_entries import ABSENT, DIFFERENCE, RANKING, RATIO, claim, entry
+from claim_entries import ABSENT, DIFFERENCE, LEAD, RANKING, RATIO, claim, entry
 
 from snnrepro.errors import UserError
 from snnrepro.ledger.claims import claims_of, read_claims
@@ -39,6 +39,12 @@ MISTAKES = {
     "unknown key unlike any": ({"colour": "red"}, "unknown key 'colour'; there are: against, "),
     "unknown kind": ({"kind": "values"}, "kind is one of value, difference, ratio, ranking, lead, got 'values'"),
     "kind a list": ({"kind": ["value"]}, "kind is one of value, difference, ratio, ranking, lead"),
+    "a lead with a value": ({**LEAD, "value": 0.05}, "a lead is of runs and has value: null"),
+    "a lead with a tolerance": ({**LEAD, "tolerance": 0.01}, "a lead is of runs and has value: null"),
+    "a lead of one seed": ({**LEAD, "min_seeds": 1}, "a lead needs min_seeds of 2 or more, got 1"),
+    "a lead against nothing": ({**LEAD, "against": None}, "a lead needs `against`"),
+    "of a text": ({"of": "psn/seq_cifar10/ranking"}, "of is a list of the names of other claims"),
+    "of nothing": ({"of": []}, "of is a list of the names of other claims, got []"),
     "value null": ({"value": None}, "value must be a number"),
     "value a text": ({"value": "90 %"}, "value must be a number"),
     "value true": ({"value": True}, "value must be a number"),

@@ -1,7 +1,7 @@
 """The verdict rule, by table: what counts, what decides, and how sure the numbers are."""
 
 import pytest
-from claim_entries import DIFFERENCE, RANKING, RATIO, claim
+from claim_entries import DIFFERENCE, LEAD, RANKING, RATIO, claim
 
 from snnrepro.ledger.statistics import bootstrap
 from snnrepro.ledger.verdicts import is_reduced, judge, metric_of, undecided_by
@@ -258,7 +258,6 @@ def test_the_interval_decides_nothing():
     assert verdict.state == "not reproduced"
 
 
-LEAD = {**DIFFERENCE, "kind": "lead", "value": None, "tolerance": 0.0}
 CARRIED_OVER = {"of": ["psn/seq_cifar10/psn_over_lif"]}
 
 
@@ -279,11 +278,12 @@ def test_a_lead_holds_only_where_seeds_cannot_explain_it(run, against, state):
 
 
 def test_the_interval_of_a_lead_is_welchs():
-    from scipy import stats
-
-    run, against = [0.90, 0.93, 0.91], [0.85, 0.80, 0.88, 0.84]
-    theirs = stats.ttest_ind(run, against, equal_var=False).confidence_interval()
-    assert judge(claim(**LEAD), [run, against], [[], []]).interval == pytest.approx((theirs.low, theirs.high))
+    """By hand: the textbook's standard error and degrees of freedom, t from a table of quantiles."""
+    run, against = [2.0, 4.0, 6.0], [1.0, 1.0, 2.0, 0.0]
+    # variances 4 and 2/3: error sqrt(4/3 + 1/6), freedom 1.5^2 / ((4/3)^2/2 + (1/6)^2/3) = 2.505
+    low, high = judge(claim(**LEAD), [run, against], [[], []]).interval
+    assert (low + high) / 2 == pytest.approx(3)
+    assert (high - low) / 2 / 1.5**0.5 == pytest.approx(3.569, abs=1e-3)
 
 
 def test_a_claim_of_a_paper_and_one_that_was_carried_over_are_told_apart():

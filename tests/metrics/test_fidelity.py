@@ -156,7 +156,7 @@ def test_a_trained_neuron_stands_for_the_lif_of_its_own_threshold(neuron, target
 def test_trained_neurons_agree_with_their_lif_where_nothing_is_reset_yet():
     torch.manual_seed(0)
     network = Dense(lambda **_: LIFNoReset(v_threshold=0.5), (6,), 3, 1, hidden=[8, 5]).eval()  # T = 1: no reset yet
-    for layer, current, found in measure_trained(network, torch.rand(1, 2, 6)):
+    for layer, current, _, found in measure_trained(network, torch.rand(1, 2, 6)):
         assert layer in ("neuron1", "neuron2")
         assert current.shape[0] == 1
         assert (found.equal_steps, found.membrane_error) == (1.0, 0.0)
