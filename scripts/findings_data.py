@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snnrepro.config.check import CONFIGS
+from snnrepro.errors import UserError
 from snnrepro.judging import judged
 from snnrepro.ledger.claims import read_claims
 from snnrepro.ledger.groups import Group, groups
@@ -69,13 +70,19 @@ class Found:
                 self.places.setdefault(group.place.rpartition("/")[0], []).append(group)
 
     def group(self, place: str, neuron: str, **settings: Any) -> Group | None:
-        """The runs of a neuron at a place; settings: of the neuron, or `num_steps`. None where there are none."""
+        """The runs of a neuron at a place; settings: of the neuron, or `num_steps`. None where there are none.
+
+        Raises UserError where several configs fit: one of them would stand for all.
+        """
+        fitting = []
         for group in self.places.get(place, []):
             config = group.first["config"]
             has = config["neuron"] | {"num_steps": config["dataset"].get("num_steps")}
             if group.first["neuron"] == neuron and all(has.get(key) == value for key, value in settings.items()):
-                return group
-        return None
+                fitting.append(group)
+        if len(fitting) > 1:
+            raise UserError(f"{place}: {neuron} has {len(fitting)} configs, {fitting[0].place} the first: say which")
+        return fitting[0] if fitting else None
 
     def rows(self, benchmark: str, file: str | None = None) -> list[Row]:
         """The rows of a benchmark, of one file (by its stem) where one is named."""

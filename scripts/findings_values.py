@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from findings_data import CIFAR, FAITHFUL, SEQ, Found, correlation, measures_of, test_curve
+from findings_data import CIFAR, FAITHFUL, SEQ, SEQ_NEURONS, Found, correlation, measures_of, test_curve
 from findings_tables import mean, percent, times, training_macs
 
 from snnrepro.jobs.queue import read_queue
 from snnrepro.ledger.report_text import counted
-from snnrepro.ledger.tables import energy
+from snnrepro.ledger.tables import amount, energy
 from snnrepro.reproduce import experiments
 
 
@@ -46,9 +46,10 @@ def net(found: Found, file: str, neuron: str, against: str = "") -> str:
 
 def account(found: Found, neuron: str, count: str) -> str:
     """A sequential net's spikes or energy over the PSN paper's LIF's, by the count whose name has this word."""
+    own = next(settings for _, name, settings in SEQ_NEURONS if name == neuron)
     ours, theirs = (
         measures_of(group) if group else {}
-        for group in (found.group(SEQ, neuron), found.group(SEQ, "lif", v_threshold=1.0))
+        for group in (found.group(SEQ, neuron, **own), found.group(SEQ, "lif", v_threshold=1.0))
     )
     (name,) = (name for name in theirs if count in name)
     return times(ours[name] / theirs[name])
@@ -71,12 +72,12 @@ def _mac_rate(found: Found) -> float:
 
 
 def mac_rate(found: Found) -> str:
-    return f"{_mac_rate(found):.1e}"
+    return f"{_mac_rate(found):.1e}".replace("e+", "e")
 
 
 def days(found: Found, experiment: str) -> str:
     """Days of one full run of an experiment at that rate."""
-    return f"{training_macs(experiments()[experiment]) / _mac_rate(found) / 86400:.2g}"
+    return amount(training_macs(experiments()[experiment]) / _mac_rate(found) / 86400, "days")
 
 
 def counter(found: Found, name: str, place: str, neuron: str) -> str:

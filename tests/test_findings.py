@@ -1,6 +1,7 @@
 """docs/findings.md is what the committed records give, and every figure in it comes from them."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def test_a_field_that_names_nothing_is_one_line(field, message, tmp_path):
         page(f"words {field}", Found(tmp_path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_config_does_not_stand_for_several(tmp_path):
+    for folder in (ROOT / "results" / "small" / "seq_fashion_mnist").glob("sliding_psn-*"):
+        shutil.copytree(folder, tmp_path / "small" / "seq_fashion_mnist" / folder.name)
+    found = Found(tmp_path)
+    assert found.group("small/seq_fashion_mnist", "sliding_psn", order=8).first["config"]["neuron"]["order"] == 8
+    assert found.group("small/seq_fashion_mnist", "sliding_psn", order=3) is None
+    with pytest.raises(UserError, match="sliding_psn has 6 configs"):
+        found.group("small/seq_fashion_mnist", "sliding_psn")
 
 
 def test_the_rank_correlation_is_one_for_the_same_order():
