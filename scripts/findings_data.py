@@ -25,7 +25,8 @@ SEQ_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
     ("PLIF", "plif", {}),
     ("LIF", "lif", {"v_threshold": 1.0}),
     ("LIF without reset", "lif_no_reset", {}),
-    ("LIF of PSU's paper", "lif", {"v_threshold": 0.5}),
+    ("LIF of PSU's paper", "lif", {"v_threshold": 0.5, "reset": "hard"}),
+    ("LIF that PSU estimates", "lif", {"v_threshold": 0.5, "reset": "soft"}),
     ("PSU", "psu", {}),
     ("IPSU as released", "ipsu", {}),
     ("IPSU, estimated reset", "ipsu_estimated", {}),
@@ -34,7 +35,8 @@ SEQ_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 SPEECH_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
     ("LIF", "lif", {"v_threshold": 1.0}),
-    ("LIF of PSU's paper", "lif", {"v_threshold": 0.3}),
+    ("LIF of PSU's paper", "lif", {"v_threshold": 0.3, "reset": "hard"}),
+    ("LIF that PSU estimates", "lif", {"v_threshold": 0.3, "reset": "soft"}),
     ("PSU", "psu", {}),
     ("RPSU", "rpsu", {}),
     ("PSN", "psn", {}),

@@ -203,7 +203,8 @@ def fidelity(found: Found, file: Path) -> None:
         panel.plot([agreement] * len(values), values, "osD^vP"[place], color=f"C{place}", label=labels[neuron])
     for label, settings, style in (
         ("LIF", {"v_threshold": 1.0}, "-"),
-        ("LIF of PSU's paper", {"v_threshold": 0.5}, ":"),
+        ("LIF of PSU's paper", {"v_threshold": 0.5, "reset": "hard"}, ":"),
+        ("LIF that PSU estimates", {"v_threshold": 0.5, "reset": "soft"}, "--"),
     ):
         group = found.group(SEQ, "lif", **settings)
         if group:

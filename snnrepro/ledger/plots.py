@@ -121,6 +121,7 @@ def ranking(found: Sequence[Recorded], title: str, file: Path) -> None:
             if values:
                 panel.plot(statistics.mean(values), height, "|", color="black", markersize=11)
         panel.set_xlabel(label)
+        panel.locator_params(axis="x", nbins=5)
         panel.grid(alpha=0.3)
     panels[0].xaxis.set_major_formatter(PercentFormatter(1.0))
     panels[0].set_yticks(range(len(order)), order)
