@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from snnrepro.errors import UserError
 from snnrepro.judging import judged
 from snnrepro.ledger.claims import read_claims
 from snnrepro.ledger.groups import Group, groups
+from snnrepro.ledger.report_text import Price
 from snnrepro.ledger.runs import Judged, Recorded, Records, number
 from snnrepro.pricing import prices
 
@@ -116,27 +118,29 @@ class Found:
         ]
         return statistics.fmean(found) if found else None
 
+    @cached_property
+    def prices(self) -> dict[str, Price]:
+        """What the counted operations cost, by the place of the runs."""
+        return {price.run.place: price for price in prices(self.records.runs)}
 
-def measures_of(group: Group) -> dict[str, float]:
-    """What a network of these runs fires and takes, by each way to count: means over seeds, counters of the first."""
-    found = {
-        "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),
-        "spikes a correct answer": statistics.fmean(
-            s / a for s, a in zip(group.values("test/spikes_per_sample"), group.values("test/accuracy"), strict=True)
-        ),
-    }
-    priced = prices([group.runs[0]])
-    names = {
-        "papers": "energy: synapses only",
-        "horowitz_45nm": "energy: and neurons' arithmetic",
-        "with_memory": "energy: and memory",
-    }
-    if priced:
-        found |= {label: priced[0].energies[model] for model, label in names.items()}
-    for row in (group.first.get("counters") or {}).get("rows") or []:
-        if row.get("energy_pj") and row["counter"] != "snnrepro":
-            found[f"energy: {row['counter']}"] = float(row["energy_pj"])
-    return found
+    def measures(self, group: Group) -> dict[str, float]:
+        """What a network of these runs fires and takes, by each way to count: means over seeds, counters of the first."""
+        spikes, accuracy = group.values("test/spikes_per_sample"), group.values("test/accuracy")
+        found = {
+            "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),
+            "spikes a correct answer": statistics.fmean(s / a for s, a in zip(spikes, accuracy, strict=True)),
+        }
+        names = {
+            "papers": "energy: synapses only",
+            "horowitz_45nm": "energy: and neurons' arithmetic",
+            "with_memory": "energy: and memory",
+        }
+        if price := self.prices.get(group.place):
+            found |= {label: price.energies[model] for model, label in names.items()}
+        for row in (group.first.get("counters") or {}).get("rows") or []:
+            if row.get("energy_pj") and row["counter"] != "snnrepro":
+                found[f"energy: {row['counter']}"] = float(row["energy_pj"])
+        return found
 
 
 def test_curve(run: Recorded) -> list[float]:

@@ -16,7 +16,6 @@ from findings_data import (
     SPEECH,
     SPEECH_NEURONS,
     Found,
-    measures_of,
 )
 
 from snnrepro.pictures import save_png
@@ -167,13 +166,13 @@ def accounts(found: Found, file: Path) -> None:
     baseline = found.group(SEQ, "lif", v_threshold=1.0)
     if baseline is None:
         return
-    measures = list(measures_of(baseline))
+    measures = list(found.measures(baseline))
     figure, panel = pyplot().subplots(figsize=(9, 4), layout="constrained")
     for place, (label, neuron, settings) in enumerate(shown):
         group = found.group(SEQ, neuron, **settings)
         if group is None:
             continue
-        ours, theirs = measures_of(group), measures_of(baseline)
+        ours, theirs = found.measures(group), found.measures(baseline)
         xs = [ours[name] / theirs[name] if theirs[name] and ours.get(name) else None for name in measures]
         points = [(x, y) for y, x in enumerate(xs) if x]
         panel.plot(*zip(*points, strict=True), "osD^vP*"[place], color=f"C{place}", label=label, markersize=6)

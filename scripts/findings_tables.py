@@ -16,7 +16,6 @@ from findings_data import (
     SPEECH,
     SPEECH_NEURONS,
     Found,
-    measures_of,
     test_curve,
 )
 
@@ -208,7 +207,7 @@ def accounts(found: Found) -> str:
     nets = [(label, group) for label, neuron, own in shown if (group := found.group(SEQ, neuron, **own))]
     if lif is None:
         return DASH
-    base, measured = measures_of(lif), [measures_of(group) for _, group in nets]
+    base, measured = found.measures(lif), [found.measures(group) for _, group in nets]
     rows = []
     for name, value in base.items():
         cells = [times(one[name] / value) if name in one and value else DASH for one in measured]

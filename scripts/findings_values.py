@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from findings_data import CIFAR, FAITHFUL, SEQ, SEQ_NEURONS, Found, correlation, measures_of, test_curve
+from findings_data import CIFAR, FAITHFUL, SEQ, SEQ_NEURONS, Found, correlation, test_curve
 from findings_tables import mean, percent, times, training_macs
 
-from snnrepro.jobs.queue import read_queue
 from snnrepro.ledger.report_text import counted
 from snnrepro.ledger.tables import amount, energy
 from snnrepro.reproduce import experiments
@@ -28,9 +27,9 @@ def still_open(found: Found) -> str:
 
 
 def hours(found: Found) -> str:
-    """Hours of all runs that the queue names, one of two cores each."""
-    queue = read_queue(found.results / "queue.yaml", [])
-    return f"{sum(item.spent for item in queue.items) / 3600:.1f}"
+    """Hours that all committed runs took, every session of them."""
+    sessions = [session for run in found.records.runs for session in run.record.get("sessions", [])]
+    return f"{sum(float(session.get('seconds') or 0) for session in sessions) / 3600:.1f}"
 
 
 def alone(found: Found, neuron: str, baseline: str) -> str:
@@ -48,7 +47,7 @@ def account(found: Found, neuron: str, count: str) -> str:
     """A sequential net's spikes or energy over the PSN paper's LIF's, by the count whose name has this word."""
     own = next(settings for _, name, settings in SEQ_NEURONS if name == neuron)
     ours, theirs = (
-        measures_of(group) if group else {}
+        found.measures(group) if group else {}
         for group in (found.group(SEQ, neuron, **own), found.group(SEQ, "lif", v_threshold=1.0))
     )
     (name,) = (name for name in theirs if count in name)

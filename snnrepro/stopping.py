@@ -1,5 +1,7 @@
 """A request that a run stop, heeded at the next moment at which it can be saved."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +27,30 @@ def wait(until_saved: bool) -> None:
     global _waits
     _waits = until_saved
     if _asked and not until_saved:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Context that a stop does not cut short, nor Ctrl-C: it comes at the end. What is half written when a
+    KeyboardInterrupt arrives may fail in ways of its own, as torch.save does, and hide it.
+    """
+    global _waits
+    before, _waits = _waits, True
+    interrupts: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread() and handler is not None
+    if main:
+        signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        _waits = before
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
+    if _asked and not before:
         raise KeyboardInterrupt
 
 

@@ -32,9 +32,10 @@ class DamagedCheckpointError(Exception):
 def write(saved: dict[str, Any], file: Path, keep: Path | None = None) -> None:
     """Write a checkpoint of tensors and plain values, read it back, and only then give it its name.
 
-    keep: where the file that has the name now goes. Raises OSError where it cannot be written; nothing changed then.
+    keep: where the file that has the name now goes. A stop and Ctrl-C wait until it is written. Raises OSError where it
+    cannot be written; nothing changed then.
     """
-    with written_whole(file, keep) as partial:
+    with stopping.held(), written_whole(file, keep) as partial:
         with partial.open("wb") as stream:
             torch.save(saved, stream)
         if (damage := _damage(partial)) is not None:

@@ -27,17 +27,19 @@ items:
     seconds: 3600
     sweeps:
       - neuron=lif seed=1 {quick} paths.runs_dir={runs}
-      - neuron=lif seed=0 neuron.v_threshold=0.5
+{more}"""
+MORE = """      - neuron=lif seed=0 neuron.v_threshold=0.5
         {quick} paths.runs_dir={runs}
 """
 
 
 @pytest.fixture
 def queue(tmp_path):
-    """Writes a queue's file, with changes of its text."""
+    """Writes a queue's file, with changes of its text. more: four runs in three sweeps, not three in two."""
 
-    def write(*changes: tuple[str, str]):
-        text = QUEUE.format(quick=QUICK, runs=tmp_path / "runs")
+    def write(*changes: tuple[str, str], more: bool = False):
+        words = {"quick": QUICK, "runs": tmp_path / "runs"}
+        text = QUEUE.format(**words, more=MORE.format(**words) if more else "")
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
@@ -49,7 +51,7 @@ def queue(tmp_path):
 
 
 def test_a_queue_knows_its_runs_and_what_is_left(queue, train):
-    file = queue()
+    file = queue(more=True)
     items = read_queue(file, []).items
     assert [(item.name, len(item.runs), item.left, item.spent) for item in items] == [
         ("first", 2, 2, 0),
@@ -101,14 +103,14 @@ def test_a_queue_that_is_not_there_is_one_line(tmp_path):
 def test_it_is_run_to_its_end_and_nothing_twice(queue, script, tmp_path):
     file = queue()
     listed = script("reproduce.py", "--queue", str(file), "--list")
-    assert (listed.returncode, listed.stderr) == (0, "that makes 2.01 h, more than the 1 h it may take\n")
-    assert "0 of 4 completed" in listed.stdout
+    assert (listed.returncode, listed.stderr) == (0, "that makes 1.01 h, more than the 1 h it may take\n")
+    assert "0 of 3 completed" in listed.stdout
     assert not (tmp_path / "runs").exists()
     done = script("reproduce.py", "--queue", str(file), "--jobs", "2")
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 completed" in done.stdout.splitlines()[-1]
+    assert "3 of 3 completed" in done.stdout.splitlines()[-1]
     records = {record: record.stat().st_mtime_ns for record in (tmp_path / "runs").rglob("run.json")}
-    assert len(records) == 4
+    assert len(records) == 3
     again = script("reproduce.py", "--queue", str(file), "--jobs", "2")
     assert again.returncode == 0
     assert "train.py" not in again.stdout
@@ -119,7 +121,7 @@ def test_a_run_that_fails_does_not_stop_the_others(queue, script, tmp_path):
     file = queue(("seed=1", "seed=1 dataset.batch_size=9999"))
     done = script("reproduce.py", "--queue", str(file))
     assert done.returncode == 1
-    assert "3 of 4 completed" in done.stdout.splitlines()[-1]
+    assert "2 of 3 completed" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -130,7 +132,7 @@ def test_sigterm_stops_the_run_at_hand_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "--queue", str(file)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as queue:
         end = time.monotonic() + 120
-        while not list((tmp_path / "runs").rglob("curves.csv")):
+        while not list((tmp_path / "runs").rglob("last.ckpt")):
             assert queue.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)

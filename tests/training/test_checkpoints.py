@@ -1,14 +1,19 @@
 """Checkpoints: written whole or not at all, damage is noticed, no code in them is run, the previous one is there."""
 
+import contextlib
 import csv
+import io
 import os
 import pickle
 import random
+import signal
 import zipfile
 
 import pytest
 import torch
 
+from snnrepro import stopping
+from snnrepro.jobs.signals import StopSignals
 from snnrepro.training import checkpoints
 from snnrepro.training.checkpoints import Checkpoints, DamagedCheckpointError, read, write
 
@@ -179,3 +184,32 @@ def test_the_previous_checkpoint_is_kept(tmp_path):
     for value in (1.0, 2.0, 3.0):
         write(state(value), file, keep=previous)
     assert [read(f)["state_dict"]["weight"][0, 0] for f in (file, previous)] == [3, 2]
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGTERM while a batch waits for it"])
+def test_a_stop_in_the_middle_of_writing_comes_after_it(how, tmp_path, monkeypatch):
+    """It would cut torch.save short, whose error then says that the disk is full."""
+
+    class Interrupting(io.BufferedIOBase):
+        def __init__(self, stream):
+            self.stream = stream
+
+        def write(self, data):
+            if not self.stream.tell():
+                signal.raise_signal(signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
+            return self.stream.write(data)
+
+        def flush(self):
+            self.stream.flush()
+
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda saved, stream: save(saved, Interrupting(stream)))
+    with stopping.alone(), StopSignals():
+        waiting = how.endswith("waits for it")
+        stopping.wait(waiting)
+        with contextlib.nullcontext() if waiting else pytest.raises(KeyboardInterrupt):
+            write(state(2.0), tmp_path / "last.ckpt")
+        assert stopping.asked() is (how != "Ctrl-C")
+    assert torch.equal(read(tmp_path / "last.ckpt")["state_dict"]["weight"], torch.full((40, 40), 2.0))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
