@@ -26,15 +26,17 @@ SEQ_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
     ("masked PSN", "masked_psn", {"order": None}),
     ("PLIF", "plif", {}),
     ("LIF", "lif", {"v_threshold": 1.0}),
-    ("LIF without reset", "lif_no_reset", {}),
+    ("LIF without reset", "lif_no_reset", {"v_threshold": 1.0}),
     ("LIF of PSU's paper", "lif", {"v_threshold": 0.5, "reset": "hard"}),
     ("LIF that PSU estimates", "lif", {"v_threshold": 0.5, "reset": "soft"}),
+    ("LIF without reset at 0.5", "lif_no_reset", {"v_threshold": 0.5}),
     ("PSU", "psu", {}),
     ("IPSU as released", "ipsu", {}),
     ("IPSU, estimated reset", "ipsu_estimated", {}),
     ("RPSU", "rpsu", {}),
     ("MPE-PSN", "mpe_psn", {}),
 ]
+PAPERS_OWN = [entry for entry in SEQ_NEURONS if entry[2].get("v_threshold") != 0.5]  # each neuron once
 SPEECH_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
     ("LIF", "lif", {"v_threshold": 1.0}),
     ("LIF of PSU's paper", "lif", {"v_threshold": 0.3, "reset": "hard"}),
@@ -124,7 +126,7 @@ class Found:
         return {price.run.place: price for price in prices(self.records.runs)}
 
     def measures(self, group: Group) -> dict[str, float]:
-        """What a network of these runs fires and takes, by each way to count: means over seeds, counters of the first."""
+        """What a network of these runs fires and takes, by each way to count: means over seeds, of counters the first."""
         spikes, accuracy = group.values("test/spikes_per_sample"), group.values("test/accuracy")
         found = {
             "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),

@@ -11,6 +11,7 @@ from findings_data import (
     FAITHFUL,
     ORDER_NEURONS,
     ORDERS,
+    PAPERS_OWN,
     SEQ,
     SEQ_NEURONS,
     SPEECH,
@@ -44,11 +45,12 @@ def ranking(found: Found, file: Path) -> None:
         1, 3, figsize=(12, 4.4), layout="constrained", gridspec_kw={"width_ratios": [1, 1, 1]}
     )
     labels = [label for label, *_ in SEQ_NEURONS][::-1]
-    for height, (_, neuron, settings) in enumerate(SEQ_NEURONS[::-1]):
+    for height, entry in enumerate(SEQ_NEURONS[::-1]):
+        _, neuron, settings = entry
         group = found.group(SEQ, neuron, **settings)
         _dots(panels[0], height, group.values("test/accuracy") if group else [], "C0")
         claim = found.claims.get(f"psn/seq_cifar10/{neuron}/accuracy")
-        if claim and settings.get("v_threshold") != 0.5:
+        if claim and entry in PAPERS_OWN:
             panels[1].plot(claim.claim.value, height, "D", color="C3", markersize=6)
     for panel, title in zip(panels, ("here: sequential Fashion-MNIST", "PSN paper: sequential CIFAR-10"), strict=False):
         panel.set_yticks(range(len(labels)), labels if panel is panels[0] else [])
@@ -129,8 +131,7 @@ def order(found: Found, file: Path) -> None:
 
 def speed(found: Found, file: Path) -> None:
     """How many times as fast as the looped LIF, and as the same LIF fused: neurons alone, and whole networks."""
-    shown = [entry for entry in SEQ_NEURONS if entry[2].get("v_threshold") != 0.5]
-    shown.append(("Block", "block", {}))
+    shown = [*PAPERS_OWN, ("Block", "block", {})]
     figure, panels = pyplot().subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     labels = [label for label, *_ in shown][::-1]
     fused = {"seq_fashion_mnist": "lif", "fashion_mnist_T100": "lif_multi_spike"}
@@ -162,7 +163,7 @@ def speed(found: Found, file: Path) -> None:
 
 def accounts(found: Found, file: Path) -> None:
     """Of the sequential nets: each counter's energy, and three counts of spikes, as times those of LIF."""
-    shown = [entry for entry in SEQ_NEURONS if entry[1] in ACCOUNTED]
+    shown = [entry for entry in PAPERS_OWN if entry[1] in ACCOUNTED]
     baseline = found.group(SEQ, "lif", v_threshold=1.0)
     if baseline is None:
         return
@@ -193,13 +194,13 @@ def fidelity(found: Found, file: Path) -> None:
     from matplotlib.ticker import PercentFormatter
 
     figure, panel = pyplot().subplots(figsize=(6.5, 4), layout="constrained")
-    labels = {neuron: label for label, neuron, _ in SEQ_NEURONS}
-    for place, neuron in enumerate(FAITHFUL):
-        group, agreement = found.group(SEQ, neuron), found.fidelity(neuron)
+    shown = [entry for entry in PAPERS_OWN if entry[1] in FAITHFUL]
+    for place, (label, neuron, settings) in enumerate(shown):
+        group, agreement = found.group(SEQ, neuron, **settings), found.fidelity(neuron)
         if group is None or agreement is None:
             continue
         values = group.values("test/accuracy")
-        panel.plot([agreement] * len(values), values, "osD^vP"[place], color=f"C{place}", label=labels[neuron])
+        panel.plot([agreement] * len(values), values, "osD^vP"[place], color=f"C{place}", label=label)
     for label, settings, style in (
         ("LIF", {"v_threshold": 1.0}, "-"),
         ("LIF of PSU's paper", {"v_threshold": 0.5, "reset": "hard"}, ":"),

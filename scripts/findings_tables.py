@@ -11,6 +11,7 @@ from findings_data import (
     FAITHFUL,
     ORDER_NEURONS,
     ORDERS,
+    PAPERS_OWN,
     SEQ,
     SEQ_NEURONS,
     SPEECH,
@@ -167,10 +168,9 @@ def _net(label: str, group: Group) -> list[str]:
 
 def speed(found: Found) -> str:
     """What is left of each speed-up against the same LIF fused."""
-    shown = [entry for entry in SEQ_NEURONS if entry[2].get("v_threshold") != 0.5]
     fused = found.network_speed("seq_fashion_mnist", "lif")
     rows = []
-    for label, neuron, _ in shown:
+    for label, neuron, _ in PAPERS_OWN:
         whole = found.network_speed("seq_fashion_mnist", neuron)
         rows.append(
             [
@@ -202,7 +202,7 @@ def block_speed(found: Found) -> str:
 
 def accounts(found: Found) -> str:
     """Of the sequential nets, spikes and energy by each way to count, as times LIF's; LIF's own in the last column."""
-    shown = [entry for entry in SEQ_NEURONS if entry[1] in ACCOUNTED]
+    shown = [entry for entry in PAPERS_OWN if entry[1] in ACCOUNTED]
     lif = found.group(SEQ, "lif", v_threshold=1.0)
     nets = [(label, group) for label, neuron, own in shown if (group := found.group(SEQ, neuron, **own))]
     if lif is None:
@@ -225,12 +225,12 @@ def orders(found: Found) -> str:
 
 def faithful(found: Found) -> str:
     """How far trained neurons agree with their LIF, and what their nets reach."""
-    labels = {neuron: label for label, neuron, _ in SEQ_NEURONS}
     rows = []
-    for neuron in FAITHFUL:
-        agreement = found.fidelity(neuron)
-        cell = DASH if agreement is None else f"{agreement:.2f}"
-        rows.append([labels[neuron], cell, spread(found.group(SEQ, neuron), "test/accuracy")])
+    for label, neuron, own in PAPERS_OWN:
+        if neuron in FAITHFUL:
+            agreement = found.fidelity(neuron)
+            cell = DASH if agreement is None else f"{agreement:.2f}"
+            rows.append([label, cell, spread(found.group(SEQ, neuron, **own), "test/accuracy")])
     rows.sort(key=lambda cells: cells[1], reverse=True)
     return _markdown(["neuron", "agreement with its LIF", "accuracy, %"], rows, 1, 2)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from findings_data import CIFAR, FAITHFUL, SEQ, SEQ_NEURONS, Found, correlation, test_curve
+from findings_data import CIFAR, FAITHFUL, PAPERS_OWN, SEQ, Found, correlation, test_curve
 from findings_tables import mean, percent, times, training_macs
 
 from snnrepro.ledger.report_text import counted
@@ -45,7 +45,7 @@ def net(found: Found, file: str, neuron: str, against: str = "") -> str:
 
 def account(found: Found, neuron: str, count: str) -> str:
     """A sequential net's spikes or energy over the PSN paper's LIF's, by the count whose name has this word."""
-    own = next(settings for _, name, settings in SEQ_NEURONS if name == neuron)
+    own = next(settings for _, name, settings in PAPERS_OWN if name == neuron)
     ours, theirs = (
         found.measures(group) if group else {}
         for group in (found.group(SEQ, neuron, **own), found.group(SEQ, "lif", v_threshold=1.0))
@@ -90,9 +90,10 @@ def rho(found: Found) -> str:
     """Spearman's rank correlation of agreement and accuracy over the neurons that stand for a LIF."""
     pairs = [
         (agreement, value)
-        for neuron in FAITHFUL
-        if (agreement := found.fidelity(neuron)) is not None
-        and (value := mean(found.group(SEQ, neuron), "test/accuracy")) is not None
+        for _, neuron, own in PAPERS_OWN
+        if neuron in FAITHFUL
+        and (agreement := found.fidelity(neuron)) is not None
+        and (value := mean(found.group(SEQ, neuron, **own), "test/accuracy")) is not None
     ]
     return f"{correlation([x for x, _ in pairs], [y for _, y in pairs]):+.2f}"
 
