@@ -126,7 +126,7 @@ class Found:
         return {price.run.place: price for price in prices(self.records.runs)}
 
     def measures(self, group: Group) -> dict[str, float]:
-        """What a network of these runs fires and takes, by each way to count: means over seeds, of counters the first."""
+        """What these runs fire and take, by each way to count: means over seeds, other counters of the first."""
         spikes, accuracy = group.values("test/spikes_per_sample"), group.values("test/accuracy")
         found = {
             "spikes a neuron and step": statistics.fmean(group.values("test/firing_rate")),

@@ -34,15 +34,21 @@ EPOCHS = [1, 2, 5, 10, 15, 20, 30]
 
 # What README.md shows of the ledger.
 FRONT = [
-    *(f"small/seq_fashion_mnist/{name}" for name in ("psn_over_lif", "sliding_psn_over_lif", "lif_over_lif_no_reset")),
     *(
         f"small/seq_fashion_mnist/{name}"
-        for name in ("psu_over_its_lif", "psu_sparser_than_its_lif", "mpe_psn_over_lif")
+        for name in (
+            "psn_over_lif",
+            "sliding_psn_over_lif",
+            "lif_over_lif_no_reset",
+            "psu_over_its_lif",
+            "psu_sparser_than_its_lif",
+            "psu_sparser_than_the_lif_it_estimates",
+            "mpe_psn_over_lif",
+        )
     ),
     *(f"small/spoken_digits/{name}" for name in ("psu_over_its_lif", "rpsu_over_its_lif")),
     *(f"small/fashion_mnist/T100/{name}" for name in ("multi_spike_over_block", "accuracy_lost", "spikes_saved")),
-    "block/yin_yang/block/accuracy",
-    "block/yin_yang/block/spikes",
+    *(f"block/yin_yang/{name}" for name in ("block/accuracy", "block/spikes", "spikes_saved")),
     "mpe_psn/cifar10_dvs/speed/T64/N2e16",
 ]
 
