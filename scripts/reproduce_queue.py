@@ -36,7 +36,7 @@ def listing(queue: Queue, jobs: int) -> None:
         f"{runs - left} of {runs} completed; their runs took {spent:.2f} h, those left take about {wanted:.2f} h: "
         f"{wanted / jobs:.2f} h of this machine, {jobs} at a time"
     )
-    if (whole := (spent + wanted) / jobs) > queue.hours:
+    if wanted and (whole := (spent + wanted) / jobs) > queue.hours:
         print(f"that makes {whole:.2f} h, more than the {queue.hours:g} h it may take", file=sys.stderr)
 
 
