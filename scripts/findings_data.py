@@ -45,7 +45,7 @@ SPEECH_NEURONS: list[tuple[str, str, dict[str, Any]]] = [
     ("RPSU", "rpsu", {}),
     ("PSN", "psn", {}),
     ("sliding PSN", "sliding_psn", {}),
-    ("SPSN", "spsn", {}),
+    ("SPSN", "spsn", {"epochs": 20}),
 ]
 BLOCK_NEURONS = {
     "block": ("Block", "C0", "o"),
@@ -76,14 +76,14 @@ class Found:
                 self.places.setdefault(group.place.rpartition("/")[0], []).append(group)
 
     def group(self, place: str, neuron: str, **settings: Any) -> Group | None:
-        """The runs of a neuron at a place; settings: of the neuron, or `num_steps`. None where there are none.
+        """The runs of a neuron at a place, None where there are none. settings: of the neuron, `num_steps`, `epochs`.
 
         Raises UserError where several configs fit: one of them would stand for all.
         """
         fitting = []
         for group in self.places.get(place, []):
             config = group.first["config"]
-            has = config["neuron"] | {"num_steps": config["dataset"].get("num_steps")}
+            has = config["neuron"] | {name: config["dataset"].get(name) for name in ("num_steps", "epochs")}
             if group.first["neuron"] == neuron and all(has.get(key) == value for key, value in settings.items()):
                 fitting.append(group)
         if len(fitting) > 1:

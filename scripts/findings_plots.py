@@ -39,7 +39,7 @@ def _dots(panel: Any, height: float, values: list[float], color: str) -> None:
 
 def ranking(found: Found, file: Path) -> None:
     """Accuracy on sequential Fashion-MNIST, beside the paper's on sequential CIFAR-10, and on speech."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure, panels = pyplot().subplots(
         1, 3, figsize=(12, 4.4), layout="constrained", gridspec_kw={"width_ratios": [1, 1, 1]}
@@ -62,6 +62,7 @@ def ranking(found: Found, file: Path) -> None:
     panels[2].set_yticks(range(len(SPEECH_NEURONS)), [label for label, *_ in SPEECH_NEURONS][::-1])
     panels[2].set_title("here: spoken digits", fontsize=10)
     for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         panel.grid(alpha=0.3)
     figure.supxlabel("test accuracy", fontsize=10)

@@ -60,6 +60,11 @@ def after(found: Found, neuron: str, epoch: str) -> str:
     return percent(test_curve(group.runs[0])[int(epoch) - 1] if group else None)
 
 
+def trained(found: Found, place: str, neuron: str, epochs: str) -> str:
+    """Test accuracy of the runs of a neuron that were trained for so many epochs."""
+    return percent(mean(found.group(place, neuron, epochs=int(epochs)), "test/accuracy"))
+
+
 def _mac_rate(found: Found) -> float:
     """Multiply-accumulates a second with which two cores train the sequential PSN net, backward passes as two."""
     (row,) = (
@@ -107,6 +112,7 @@ VALUES: dict[str, Callable[..., str]] = {
     "net": net,
     "account": account,
     "after": after,
+    "trained": trained,
     "mac_rate": mac_rate,
     "days": days,
     "counter": counter,
