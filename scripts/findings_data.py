@@ -55,8 +55,14 @@ BLOCK_NEURONS = {
 }
 ORDERS = [1, 2, 4, 8, 16]
 ORDER_NEURONS = {"masked_psn": ("masked PSN", "C0", "o"), "sliding_psn": ("sliding PSN", "C1", "s")}
-ACCOUNTED = ["psn", "sliding_psn", "masked_psn", "lif_no_reset", "psu", "rpsu", "mpe_psn"]
-FAITHFUL = ["lif_no_reset", "psu", "ipsu", "ipsu_estimated", "rpsu", "mpe_psn"]
+ACCOUNTED = [
+    entry
+    for entry in PAPERS_OWN
+    if entry[1] in ("psn", "sliding_psn", "masked_psn", "lif_no_reset", "psu", "rpsu", "mpe_psn")
+]
+FAITHFUL = [  # to a LIF, or meant to be
+    entry for entry in PAPERS_OWN if entry[1] in ("lif_no_reset", "psu", "ipsu", "ipsu_estimated", "rpsu", "mpe_psn")
+]
 
 Row = dict[str, Any]
 
@@ -65,7 +71,6 @@ class Found:
     """All that was measured, read once. claims: by name. places: the groups of runs of each experiment or data set."""
 
     def __init__(self, results: Path) -> None:
-        self.results = results
         self.records = Records([results])
         self.claims: dict[str, Judged] = {
             claim.name: judged(claim, self.records) for claim in read_claims(CONFIGS / "experiment")

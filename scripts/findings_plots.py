@@ -164,13 +164,12 @@ def speed(found: Found, file: Path) -> None:
 
 def accounts(found: Found, file: Path) -> None:
     """Of the sequential nets: each counter's energy, and three counts of spikes, as times those of LIF."""
-    shown = [entry for entry in PAPERS_OWN if entry[1] in ACCOUNTED]
     baseline = found.group(SEQ, "lif", v_threshold=1.0)
     if baseline is None:
         return
     measures = list(found.measures(baseline))
     figure, panel = pyplot().subplots(figsize=(9, 4), layout="constrained")
-    for place, (label, neuron, settings) in enumerate(shown):
+    for place, (label, neuron, settings) in enumerate(ACCOUNTED):
         group = found.group(SEQ, neuron, **settings)
         if group is None:
             continue
@@ -195,8 +194,7 @@ def fidelity(found: Found, file: Path) -> None:
     from matplotlib.ticker import PercentFormatter
 
     figure, panel = pyplot().subplots(figsize=(6.5, 4), layout="constrained")
-    shown = [entry for entry in PAPERS_OWN if entry[1] in FAITHFUL]
-    for place, (label, neuron, settings) in enumerate(shown):
+    for place, (label, neuron, settings) in enumerate(FAITHFUL):
         group, agreement = found.group(SEQ, neuron, **settings), found.fidelity(neuron)
         if group is None or agreement is None:
             continue

@@ -208,9 +208,8 @@ def block_speed(found: Found) -> str:
 
 def accounts(found: Found) -> str:
     """Of the sequential nets, spikes and energy by each way to count, as times LIF's; LIF's own in the last column."""
-    shown = [entry for entry in PAPERS_OWN if entry[1] in ACCOUNTED]
     lif = found.group(SEQ, "lif", v_threshold=1.0)
-    nets = [(label, group) for label, neuron, own in shown if (group := found.group(SEQ, neuron, **own))]
+    nets = [(label, group) for label, neuron, own in ACCOUNTED if (group := found.group(SEQ, neuron, **own))]
     if lif is None:
         return DASH
     base, measured = found.measures(lif), [found.measures(group) for _, group in nets]
@@ -232,11 +231,10 @@ def orders(found: Found) -> str:
 def faithful(found: Found) -> str:
     """How far trained neurons agree with their LIF, and what their nets reach."""
     rows = []
-    for label, neuron, own in PAPERS_OWN:
-        if neuron in FAITHFUL:
-            agreement = found.fidelity(neuron)
-            cell = DASH if agreement is None else f"{agreement:.2f}"
-            rows.append([label, cell, spread(found.group(SEQ, neuron, **own), "test/accuracy")])
+    for label, neuron, own in FAITHFUL:
+        agreement = found.fidelity(neuron)
+        cell = DASH if agreement is None else f"{agreement:.2f}"
+        rows.append([label, cell, spread(found.group(SEQ, neuron, **own), "test/accuracy")])
     rows.sort(key=lambda cells: cells[1], reverse=True)
     return _markdown(["neuron", "agreement with its LIF", "accuracy, %"], rows, 1, 2)
 

@@ -95,9 +95,8 @@ def rho(found: Found) -> str:
     """Spearman's rank correlation of agreement and accuracy over the neurons that stand for a LIF."""
     pairs = [
         (agreement, value)
-        for _, neuron, own in PAPERS_OWN
-        if neuron in FAITHFUL
-        and (agreement := found.fidelity(neuron)) is not None
+        for _, neuron, own in FAITHFUL
+        if (agreement := found.fidelity(neuron)) is not None
         and (value := mean(found.group(SEQ, neuron, **own), "test/accuracy")) is not None
     ]
     return f"{correlation([x for x, _ in pairs], [y for _, y in pairs]):+.2f}"
