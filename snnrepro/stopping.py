@@ -32,8 +32,9 @@ def wait(until_saved: bool) -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Context that a stop does not cut short, nor Ctrl-C: it comes at the end. What is half written when a
-    KeyboardInterrupt arrives may fail in ways of its own, as torch.save does, and hide it.
+    """Context that neither a stop nor Ctrl-C cuts short: torch.save, cut short, fails in a way that hides them.
+
+    Raises KeyboardInterrupt at its end for one that came, but a stop that a batch waits for stays `asked`.
     """
     global _waits
     before, _waits = _waits, True

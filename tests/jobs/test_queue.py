@@ -101,20 +101,22 @@ def test_a_queue_that_is_not_there_is_one_line(tmp_path):
 
 
 def test_it_is_run_to_its_end_and_nothing_twice(queue, script, tmp_path):
-    file = queue()
+    file = queue(more=True)
     listed = script("reproduce.py", "--queue", str(file), "--list")
-    assert (listed.returncode, listed.stderr) == (0, "that makes 1.01 h, more than the 1 h it may take\n")
-    assert "0 of 3 completed" in listed.stdout
+    assert (listed.returncode, listed.stderr) == (0, "that makes 2.01 h, more than the 1 h it may take\n")
+    assert "0 of 4 completed" in listed.stdout
     assert not (tmp_path / "runs").exists()
     done = script("reproduce.py", "--queue", str(file), "--jobs", "2")
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 completed" in done.stdout.splitlines()[-1]
+    assert "4 of 4 completed" in done.stdout.splitlines()[-1]
     records = {record: record.stat().st_mtime_ns for record in (tmp_path / "runs").rglob("run.json")}
-    assert len(records) == 3
+    assert len(records) == 4
     again = script("reproduce.py", "--queue", str(file), "--jobs", "2")
     assert again.returncode == 0
     assert "train.py" not in again.stdout
     assert records == {record: record.stat().st_mtime_ns for record in records}
+    done_late = script("reproduce.py", "--queue", str(queue(("hours: 1", "hours: 0.0001"), more=True)), "--list")
+    assert (done_late.returncode, done_late.stderr) == (0, "")  # nothing is left that could take too long
 
 
 def test_a_run_that_fails_does_not_stop_the_others(queue, script, tmp_path):
